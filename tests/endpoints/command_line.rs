@@ -179,7 +179,9 @@ fn check_finds_the_secrets_that_the_agent_would_refuse_to_read() {
     let own = shared.join("own");
     create_dir(&own).unwrap();
     set_permissions(&own, Permissions::from_mode(0o755)).unwrap();
-    ["a", "token"].map(|name| rename(shared.join(name), own.join(name)).unwrap());
+    for name in ["a", "token"] {
+        rename(shared.join(name), own.join(name)).unwrap();
+    }
     lab.write(&config.replace("/shared/", "/shared/own/"));
     let said = lab.ask(&["check"]).1;
     assert_eq!(lines(&said), 1, "{said}");

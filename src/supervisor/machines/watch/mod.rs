@@ -2,7 +2,7 @@
 //! the template, check it, put it in place, run `on_change`, signal main. Changes that come meanwhile gather; nothing
 //! is queued. A signal that main would die of waits beside all that, and keeps no change from being acted on.
 //!
-//! [`file`] makes the file, [`telling`] tells `on_change` and main, [`reload`] takes another config. [`doubt`] is who is
+//! [`mod@file`] makes the file, [`telling`] tells `on_change` and main, [`reload`] takes another config. [`doubt`] is who is
 //! missing as a store comes back, [`told`] what `on_change` knows, [`hint`] that signal.
 
 mod doubt;
