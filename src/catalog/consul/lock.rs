@@ -93,14 +93,18 @@ impl Consul {
     /// See [`LockClient::open`](crate::catalog::election::LockClient::open). The session is bound to the host's
     /// `serfHealth`, and to the `alive` check of the candidate's service where it has one.
     pub async fn open_session(&self, candidate: &CandidateSettings) -> Result<(SessionId, Guarantee, Revision), Error> {
-        let id = self.session(candidate, || Holds::a_lock(candidate.lease)).await?;
-        let session = uuid::read(&id).ok_or(Error::Session)?;
-        let (about, stands) = tokio::join!(self.client.lock_delay(&id), self.check_stands(candidate));
-        let (delay, at) = about?.ok_or(Error::Session)?;
-        if let Err(error) = stands {
+        let opening = self.session(candidate, || Holds::a_lock(candidate.lease));
+        let (id, stands) = tokio::join!(opening, self.check_stands(candidate));
+        let id = id?;
+        // Perhaps it was registered only just now, as the session waited for that.
+        if stands.is_err()
+            && let Err(error) = self.check_stands(candidate).await
+        {
             self.client.destroy_session(&id).await?;
             return Err(error);
         }
+        let session = uuid::read(&id).ok_or(Error::Session)?;
+        let (delay, at) = self.client.lock_delay(&id).await?.ok_or(Error::Session)?;
         // Consul notes a longer one as it was asked for, and keeps it no longer than this.
         let delay = delay.min(LONGEST_LOCK_DELAY);
         // The fault that a test of the whole shows to matter, as `last` says how long the lock is withheld: two leaders within
