@@ -94,7 +94,8 @@ impl Scratch {
     /// Removes what [`make`](Self::make) made.
     pub fn remove(path: &Path) {
         if let Some(directory) = path.parent() {
-            remove(directory);
+            // Links in it are removed, and not what they lead to.
+            let _ = fs::remove_dir_all(directory);
         }
         made().remove(path);
     }
@@ -176,21 +177,13 @@ fn sweep(place: &Path) {
         let is_left = |about: fs::Metadata| {
             let age = about.modified().ok().and_then(|at| at.elapsed().ok());
             let is_ours = about.is_dir() && about.uid() == nix::unistd::geteuid().as_raw();
-            // Others may rename one that they may write in to any name.
+            // One that others may write in they may have renamed to this; any other they can't move.
             is_ours && about.mode() & OTHERS_WRITE == 0 && age.is_some_and(|age| age > LEFT_AFTER)
         };
         if entry.metadata().is_ok_and(is_left) {
-            remove(&entry.path());
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
-}
-
-/// Removes a directory that is ours, with the file and the links in it; there is no directory of ours in one.
-fn remove(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
-        let _ = fs::remove_file(entry.path());
-    }
-    let _ = fs::remove_dir(directory);
 }
 
 fn is_name(name: &[u8]) -> bool {

@@ -59,7 +59,11 @@ const OTHER_EVENTS: [(&str, &str, &str); 28] = [
     ("catalog.dead_stay", "debug", "On `local`, what a container that is gone left in the directory can't be removed."),
     ("catalog.files", "warn", "Files that `[catalog]` names can't be read for a while; what was read last is used."),
     ("catalog.left_behind", "debug, warn", "An entry of this container may be left in a catalog."),
-    ("catalog.left_out", "warn", "What somebody wrote into the catalog isn't an instance or key, and is left out."),
+    (
+        "catalog.left_out",
+        "debug, warn",
+        "What somebody wrote into the catalog isn't an instance or key, or can't be read, and is left out.",
+    ),
     ("catalog.login", "warn", "etcd's authentication is turned off, so the login of the config isn't used."),
     ("catalog.moved", "warn", "The address of Consul leads to another of its agents."),
     ("catalog.partial", "warn", "The Consul token may see only a part of what is asked for."),

@@ -52,14 +52,25 @@ impl Local {
         let mut budget = ScanBudget::default();
         for name in ranks.names()? {
             budget.next().await;
-            // What can't be opened costs itself only.
-            match entries::look(&ranks, &name).unwrap_or(Liveness::None) {
+            let look = match entries::look(&ranks, &name) {
+                // What is nobody's to read but its owner's costs itself only; who is missed is named as such.
+                Err(error) if error.is_read_only() => {
+                    tracing::debug!(
+                        event = "catalog.left_out",
+                        "a rank is left out: {}",
+                        crate::catalog::report(&error)
+                    );
+                    continue;
+                }
+                look => look?,
+            };
+            match look {
                 Liveness::None | Liveness::Leased => {}
                 Liveness::Dead(left) => drop(ranks.remove_dead(&name, left)?),
                 Liveness::Alive(open) => {
                     let rank = match files::up_to(LONGEST, &open, ranks.path_of(&name)) {
-                        Err(_) => None,
-                        Ok(text) => RankRecord::read(&text),
+                        Err(Error::TooMuch { .. }) => None,
+                        text => RankRecord::read(&text?),
                     };
                     if let (Some(id), Some(rank)) = (unescape(&name), rank) {
                         found.push(rank.of(Id::from(id)));
