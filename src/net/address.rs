@@ -3,15 +3,22 @@
 //! of the kernel decide. It looks up no names.
 
 mod flags;
+mod lately;
 mod network;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use nix::errno::Errno;
 
 use crate::config::{AddressSpec, Family};
+use lately::WaysOut;
 use network::{Address, addresses, source};
+
+/// As every caller of this process saw them: there is one network.
+static WAYS_OUT: Mutex<WaysOut> = Mutex::new(WaysOut::new());
 
 /// The address to advertise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +53,14 @@ pub enum AddressError {
         /// What there is instead.
         there: String,
     },
+    /// What led out of here isn't there for the moment.
+    #[error("{gone} had the default route and is gone; {there} has none (name its interface, if others reach it)")]
+    Gone {
+        /// The address that was there.
+        gone: String,
+        /// What is left.
+        there: String,
+    },
 }
 
 /// The address to advertise now: the first spec that matches wins, but one that matches nothing others reach.
@@ -58,7 +73,10 @@ pub fn advertised(specs: &[AddressSpec]) -> Result<Chosen, AddressError> {
         return Ok(fixed(*address));
     }
     match addresses() {
-        Ok(all) => select(specs, &all),
+        Ok(all) => {
+            let gone = WAYS_OUT.lock().unwrap_or_else(PoisonError::into_inner).note(&all, Instant::now());
+            select(specs, &all, &gone)
+        }
         Err(source) => by_route(specs).ok_or(AddressError::List { source }),
     }
 }
@@ -84,31 +102,45 @@ fn by_route(specs: &[AddressSpec]) -> Option<Chosen> {
 ///
 /// What has the default route is where others reach this host, and most often out for a moment only (a cable, a switch that
 /// restarts): another is taken for it if it has a default route too, or is named by the config, and not any that is just there.
+/// Where it is `gone` altogether, nothing is advertised rather than that.
 ///
 /// An IPv6 link-local address means nothing without the interface it is on, so it is advertised only when its network
 /// or index is asked for by itself.
-fn select(specs: &[AddressSpec], all: &[Address]) -> Result<Chosen, AddressError> {
+fn select(specs: &[AddressSpec], all: &[Address], gone: &[Address]) -> Result<Chosen, AddressError> {
+    let gone = gone.iter().find(|gone| specs.iter().any(|spec| is_any_of(spec, gone.address)));
+    let picked: Vec<_> = specs.iter().map(|spec| (spec, pick(spec, all))).collect();
+    // Whatever else this spec matches is just there.
+    let is_missed = |spec: &AddressSpec| {
+        let is_routed = |found: &Option<&Address>| found.is_some_and(has_way_out);
+        matches!(spec, AddressSpec::Any(_)) && (gone.is_some() || picked.iter().any(|(_, found)| is_routed(found)))
+    };
     let mut passed: Vec<(&AddressSpec, &Address)> = Vec::new();
-    let found = specs.iter().find_map(|spec| match (spec, pick(spec, all)) {
+    let found = picked.iter().find_map(|&(spec, found)| match (spec, found) {
         (AddressSpec::Static(address), _) => Some(fixed(*address)),
         (_, None) => None,
-        (_, Some(found)) if trouble(spec, found).is_none() && takes_over(spec, found, &passed) => Some(Chosen {
-            address: found.address,
-            why: why(spec, found, passed.first().map(|(_, passed)| *passed), all),
-        }),
+        (_, Some(found)) if trouble(spec, found).is_none() && (leads_out(found, all) || !is_missed(spec)) => {
+            Some(Chosen {
+                address: found.address,
+                why: why(spec, found, passed.first().map(|(_, passed)| *passed), all),
+            })
+        }
         (_, Some(found)) => {
             passed.push((spec, found));
             None
         }
     });
     let any = || {
-        let (spec, found) = passed.iter().find(|(_, passed)| has_way_out(passed)).or(passed.first())?;
+        let is_left = |(spec, passed): &&(&AddressSpec, &Address)| gone.is_none() || !is_any_of(spec, passed.address);
+        let routed = passed.iter().find(|(_, passed)| has_way_out(passed));
+        let (spec, found) = routed.or_else(|| passed.iter().find(is_left))?;
         Some(Chosen { address: found.address, why: why(spec, found, None, all) })
     };
     let found = found.or_else(any);
     found.ok_or_else(|| {
         let wanted = list(specs.iter());
-        if all.iter().all(|a| a.address.is_loopback()) {
+        if let (Some(gone), Some((_, there))) = (gone, passed.first()) {
+            AddressError::Gone { gone: gone.to_string(), there: there.to_string() }
+        } else if all.iter().all(|a| a.address.is_loopback()) {
             AddressError::OnlyLoopback { wanted }
         } else {
             AddressError::NoMatch { wanted, there: list(all.iter()) }
@@ -122,10 +154,14 @@ fn trouble(spec: &AddressSpec, found: &Address) -> Option<&'static str> {
     found.trouble().filter(|_| !found.running || !asked)
 }
 
-/// Whether others may be sent there while those passed over are out.
-fn takes_over(spec: &AddressSpec, found: &Address, passed: &[(&AddressSpec, &Address)]) -> bool {
-    let is_any = matches!(spec, AddressSpec::Any(_));
-    !is_any || has_way_out(found) || !passed.iter().any(|(_, passed)| has_way_out(passed))
+/// Whether the interface is one that leads out, be it by the other family.
+fn leads_out(found: &Address, all: &[Address]) -> bool {
+    all.iter().any(|a| a.interface == found.interface && has_way_out(a))
+}
+
+/// Whether the spec leaves it to the default route which address of this one's family is meant.
+fn is_any_of(spec: &AddressSpec, address: IpAddr) -> bool {
+    matches!(spec, AddressSpec::Any(family) if is(address, *family))
 }
 
 fn has_way_out(address: &Address) -> bool {
@@ -146,9 +182,9 @@ fn pick<'a>(spec: &AddressSpec, all: &'a [Address]) -> Option<&'a Address> {
         AddressSpec::Any(family) => all
             .iter()
             .filter(|a| is(a.address, *family) && !a.address.is_loopback() && !is_link_local_v6(a.address))
-            .min_by_key(|a| anywhere(a)),
+            .min_by_key(|a| anywhere(a, all)),
         AddressSpec::Network { address, prefix } => {
-            all.iter().filter(|a| within(a.address, *address, *prefix)).min_by_key(|a| anywhere(a))
+            all.iter().filter(|a| within(a.address, *address, *prefix)).min_by_key(|a| anywhere(a, all))
         }
         AddressSpec::Static(_) => None,
     }
@@ -163,13 +199,14 @@ fn on_its_interface(address: &Address) -> impl Ord + use<> {
 /// The order of all addresses of one family: where the default route goes out, then what others reach, in the kernel's
 /// order. What is on a loopback interface is there for a load balancer's sake (direct server return), or, on a host
 /// that speaks BGP, because there is nothing else; the kernel sends from it then.
-fn anywhere(address: &Address) -> impl Ord + use<> {
+fn anywhere(address: &Address, all: &[Address]) -> impl Ord + use<> {
     let is_only_source = address.source && address.route.is_none();
     // Of several default routes the kernel knows which one it takes: other tables' and rules' are among them.
     let is_taken = address.source && address.flaw.is_none();
     let routed = (address.route.is_none(), address.trouble().is_some(), !is_taken, address.route);
     // Addresses follow each other interface by interface, so the kernel's order holds across them.
-    (!is_only_source, address.loopback, routed, address.interface_place, on_its_interface(address))
+    let place = (!leads_out(address, all), address.interface_place, on_its_interface(address));
+    (!is_only_source, address.loopback, routed, place)
 }
 
 /// Why it was picked, and not what an earlier spec matches.
