@@ -21,6 +21,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::election::lock::{SOON, Watch, lead, look, seen, try_as};
+use crate::support::lab::Lab;
+use crate::support::namespace::eventually;
 use crate::support::servers::{Etcd, EtcdCluster, Relay};
 
 const LEASE: Duration = Duration::from_secs(2);
@@ -768,4 +770,24 @@ fn what_a_call_takes_of_memory_while_it_is_under_way_is_little() {
     // Each is a task of its own, and the client's own futures are of 20 KB.
     assert!(std::mem::size_of_val(&a.renew(SessionId(0), Term(0))) < 4096);
     assert!(std::mem::size_of_val(&a.look()) < 4096);
+}
+
+#[test]
+fn who_stands_for_election_says_that_etcd_has_no_room_before_anybody_has_to_be_elected() {
+    for version in ["etcd", "etcd35"] {
+        let etcd = Etcd::start_with(version, &["--quota-backend-bytes=16777216".to_owned()]);
+        let large = "x".repeat(1_000_000);
+        assert!(
+            (0..40).any(|key| etcd.ctl_fed(&["put", &format!("fill/{key}")], &large).is_err()),
+            "{version} has room"
+        );
+        let lab = Lab::new(&format!(
+            "[process]\nexec = [\"sleep\", \"60\"]\n[catalog]\nbackend = \"etcd\"\nendpoints = [\"http://{}\"]\n\
+             [election]\nname = \"db\"\n",
+            etcd.client()
+        ));
+        let container = lab.run();
+        let alarm = || container.stderr().contains("has grown to its quota").then_some(());
+        eventually("the alarm", alarm).unwrap_or_else(|error| panic!("{version}: {error}: {}", container.stderr()));
+    }
 }

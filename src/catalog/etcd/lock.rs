@@ -358,7 +358,11 @@ impl Etcd {
 
     /// See [`LockClient::watch`](crate::catalog::election::LockClient::watch).
     pub async fn watch_lock(&self, election: &str, views: &mut LockViewSender) {
-        super::follow::follow_lock(self, election, views).await;
+        tokio::select! {
+            never = super::follow::follow_lock(self, election, views) => never,
+            // A leader at rest writes nothing, and wouldn't know that no other could be elected.
+            never = self.space.keep_looking(&self.members) => never,
+        }
     }
 
     pub(super) fn keys(&self, election: &str) -> Keys {

@@ -34,6 +34,14 @@ impl Space {
         }
     }
 
+    /// The same for ever.
+    pub(super) async fn keep_looking(&self, members: &Members) -> ! {
+        loop {
+            self.look(members).await;
+            tokio::time::sleep(EACH).await;
+        }
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         let looked = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).0;
         let due = looked.is_none_or(|at| now.duration_since(at) >= EACH);
