@@ -4,66 +4,31 @@
 //! What comes through its connections is parsed beside the loop ([`Aside`]): the library drains up to 128 reads of a
 //! connection at once, and whoever answers in Consul's place may have it parse for seconds what tells nobody anything.
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use reqwest::header::HeaderValue;
+use reqwest::{Method, RequestBuilder, Response};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::catalog::Cause;
 use crate::config::backends::{Consul as Settings, ConsulAddress, Endpoint, Secret};
-use crate::errors::cut;
 use crate::files::SocketPlace;
 use crate::net::aside::Aside;
 
+use super::answer::{Answer, index};
+use super::call::{CALL_TIMEOUT, Call, Connection};
 use super::credentials::{Credentials, Snapshot, is_https};
 use super::elements::{Element, Elements};
 use super::error::Error;
-use super::measure;
+use super::sink::{LARGEST_ANSWER, List, Sink, Whole};
 use super::slots::{ConnectionSlot, ConnectionSlots, Reach};
-
-/// A call that doesn't wait for a change takes no longer. An agent cut off from its servers answers writes only after
-/// 20 to 30 s, and one whose servers elect a leader after up to 8.7 s (measured on 1.8.7): what takes longer than
-/// this is as good as no answer, and the next heartbeat is due.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// This much of a refusal is looked at.
-const LONGEST_REFUSAL: usize = 64 * 1024;
-
-/// How long one blocking query waits on the agent's side: so long, too, an agent that is stopped but whose kernel
-/// still answers goes unnoticed.
-pub(super) const WAIT: Duration = Duration::from_secs(60);
-
-/// Consul adds up to a sixteenth of the wait as jitter; the rest is the answer's way.
-const WAIT_TIMEOUT: Duration = Duration::from_millis(60_000 * 17 / 16 + 5_000);
-
-/// No answer that is read as a whole is read further than this.
-const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
-
-/// Nor one that is read in pieces and comes to no more than [`bounds`](crate::catalog::bounds) allow: an instance is 3 KB
-/// of Consul's JSON, and a value a third more in Base64.
-const LONGEST_LIST: usize = 128 * 1024 * 1024;
-
-/// So much of a list is read before others have their turn.
-const LIST_A_TURN: usize = 256 * 1024;
-
-/// What an agent says that takes no more connections.
-const NO_ROOM: &str = "concurrent connections";
 
 /// Connections that stay, had before any question waits for a change: for heartbeats, for an election's renewals, and for
 /// the watch on its lock.
 const RESERVED: usize = 3;
 const RESERVED_WITHIN: Duration = Duration::from_secs(3);
-
-/// What may stand in a path segment or a query value as it is.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Why a request has no answer.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -80,184 +45,6 @@ pub(super) struct Client {
     slots: ConnectionSlots,
     /// Where its connections are.
     aside: Aside,
-}
-
-/// One question.
-#[derive(Debug)]
-pub(super) struct Call {
-    method: Method,
-    path: String,
-    query: String,
-    body: Option<String>,
-    timeout: Duration,
-    connection: Connection,
-    /// How long the agent may wait for a change.
-    wait: Option<Duration>,
-    /// How much of an answer is read.
-    most: usize,
-}
-
-/// On which connections a question goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Connection {
-    /// Those that stay open: heartbeats and renewals must not wait for one.
-    Standing,
-    /// Those of who follows something, and can wait for a turn.
-    InTurn,
-}
-
-impl Call {
-    /// Of an endpoint's path, given by its segments; each is escaped.
-    pub(super) fn new(method: Method, segments: &[&str]) -> Call {
-        let mut path = String::from("/v1");
-        for segment in segments {
-            path.push('/');
-            path.extend(utf8_percent_encode(segment, PLAIN));
-        }
-        Call {
-            method,
-            path,
-            query: String::new(),
-            body: None,
-            timeout: CALL_TIMEOUT,
-            connection: Connection::Standing,
-            wait: None,
-            most: LARGEST_ANSWER,
-        }
-    }
-
-    /// With an answer of no more than so many bytes.
-    pub(super) fn up_to(mut self, bytes: usize) -> Call {
-        self.most = bytes;
-        self
-    }
-
-    /// With a query parameter.
-    pub(super) fn with(mut self, key: &str, value: &str) -> Call {
-        self.query.push(if self.query.is_empty() { '?' } else { '&' });
-        self.query.push_str(key);
-        if !value.is_empty() {
-            self.query.push('=');
-            self.query.extend(utf8_percent_encode(value, PLAIN));
-        }
-        self
-    }
-
-    /// With a query parameter, if there is a value for it.
-    pub(super) fn with_some(self, key: &str, value: Option<&str>) -> Call {
-        match value {
-            Some(value) => self.with(key, value),
-            None => self,
-        }
-    }
-
-    /// With a JSON body.
-    pub(super) fn json(mut self, body: &impl Serialize) -> Call {
-        // What is sent are structs of strings and numbers, which serde_json can always write.
-        self.body = Some(serde_json::to_string(body).expect("strings and numbers are JSON"));
-        self
-    }
-
-    /// With less time to be answered than other calls have.
-    pub(super) fn within(mut self, limit: Duration) -> Call {
-        self.timeout = self.timeout.min(limit);
-        self
-    }
-
-    /// As one of many that wait for a change, each on a connection of its own.
-    pub(super) fn in_turn(self) -> Call {
-        self.by(Connection::InTurn)
-    }
-
-    /// On such a connection.
-    pub(super) fn by(mut self, connection: Connection) -> Call {
-        self.connection = connection;
-        self
-    }
-
-    /// As a blocking query: answered when something is newer than `index`, at once for 0.
-    pub(super) fn after(mut self, index: u64) -> Call {
-        if index > 0 {
-            self = self.with("index", &index.to_string());
-            self.wait = Some(WAIT);
-            self.timeout = WAIT_TIMEOUT;
-        }
-        self
-    }
-}
-
-/// One answer.
-#[derive(Debug)]
-pub(super) struct Answer {
-    /// Which endpoint gave it, for errors.
-    pub(super) endpoint: String,
-    /// Its status.
-    pub(super) status: StatusCode,
-    /// `X-Consul-Index`: what to wait for next.
-    pub(super) index: Option<u64>,
-    /// Whether it says that it leaves out what the token may not see; Consul before 1.11 never says so.
-    pub(super) filtered: bool,
-    /// Whether it says that the server it is of knows no leader.
-    pub(super) leaderless: bool,
-    /// What came.
-    pub(super) body: Vec<u8>,
-}
-
-impl Answer {
-    /// The body as JSON.
-    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        self.parse_within(measure::WORD)
-    }
-
-    /// The same of an answer with keys' values in it.
-    pub(super) fn parse_values<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        self.parse_within(measure::VALUE)
-    }
-
-    fn parse_within<T: DeserializeOwned>(&self, longest: usize) -> Result<T, Error> {
-        let garbage = |source| Error::Garbage { endpoint: self.endpoint.clone(), source };
-        if let Some(flaw) = measure::flaw(&self.body, longest) {
-            return Err(garbage(Cause::said(flaw)));
-        }
-        serde_json::from_slice(&self.body).map_err(|error| garbage(Cause::of(&error)))
-    }
-
-    /// The beginning of the body as text: what is said of a refusal is no longer.
-    pub(super) fn beginning(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.body[..self.body.len().min(LONGEST_REFUSAL)])
-    }
-
-    /// Whether the agent takes no more connections from here. Another 429 is a health check's warning, or a rate.
-    pub(super) fn is_full(&self) -> bool {
-        self.status == StatusCode::TOO_MANY_REQUESTS && self.beginning().contains(NO_ROOM)
-    }
-
-    /// Why this answer is none.
-    pub(super) fn refused(self) -> Error {
-        let body = cut(self.beginning().trim());
-        // Consul answers in plain words.
-        let body = if body.starts_with('<') { "what answers there isn't consul".to_owned() } else { body };
-        let hint = match self.status {
-            StatusCode::UNAUTHORIZED => "; see [catalog] username and password_file",
-            StatusCode::FORBIDDEN => "; see [catalog] token_file or CONSUL_HTTP_TOKEN, and the token's policies",
-            StatusCode::BAD_REQUEST if body.contains("HTTP request to an HTTPS server") => {
-                "; see [catalog] address: it wants https://"
-            }
-            StatusCode::TOO_MANY_REQUESTS if self.is_full() => {
-                "; see http_max_conns_per_client in the agent's [limits] (200 by default): each watch holds a connection, and all containers of this address count"
-            }
-            _ => "",
-        };
-        Error::Refused { endpoint: self.endpoint, status: self.status.as_u16(), body, hint }
-    }
-
-    /// This answer, if its status says that all went well.
-    pub(super) fn good(self) -> Result<Answer, Error> {
-        match self.status.is_success() {
-            true => Ok(self),
-            false => Err(self.refused()),
-        }
-    }
 }
 
 impl Client {
@@ -483,76 +270,10 @@ async fn send_to(confidant: Option<PathBuf>, request: RequestBuilder) -> Result<
     Ok(request.send().await?)
 }
 
-/// Where an answer's bytes go.
-trait Sink: Send {
-    /// Some more of them.
-    fn take(&mut self, bytes: &[u8], endpoint: &str) -> impl Future<Output = Result<(), Error>> + Send;
-}
-
-/// All of them.
-struct Whole<'a> {
-    body: &'a mut Vec<u8>,
-    most: usize,
-}
-
-impl Sink for Whole<'_> {
-    async fn take(&mut self, bytes: &[u8], endpoint: &str) -> Result<(), Error> {
-        if self.body.len() + bytes.len() > self.most {
-            return Err(Error::TooLarge { endpoint: endpoint.to_owned(), most: self.most });
-        }
-        self.body.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-/// A list's elements.
-struct List<F> {
-    elements: Elements,
-    each: F,
-    read: usize,
-}
-
-impl<F: FnMut(Element<'_>) -> Result<(), Error> + Send> Sink for List<F> {
-    async fn take(&mut self, bytes: &[u8], endpoint: &str) -> Result<(), Error> {
-        let before = self.read / LIST_A_TURN;
-        self.read += bytes.len();
-        if self.read > LONGEST_LIST {
-            return Err(Error::TooLarge { endpoint: endpoint.to_owned(), most: LONGEST_LIST });
-        }
-        self.elements.feed(bytes, &mut self.each).map_err(|error| match error {
-            Error::NoList { .. } => Error::NoList { endpoint: endpoint.to_owned() },
-            other => other,
-        })?;
-        if self.read / LIST_A_TURN > before {
-            tokio::task::yield_now().await;
-        }
-        Ok(())
-    }
-}
-
-pub(super) fn index(headers: &HeaderMap) -> Option<u64> {
-    headers.get("X-Consul-Index")?.to_str().ok()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalog::bounds::LARGEST_ITEM;
-
-    #[test]
-    fn what_a_user_named_is_escaped_in_paths_and_queries() {
-        let ask = Call::new(Method::GET, &["health", "service", "a/b c?"]).with("tag", "x&y=z").with("passing", "");
-        assert_eq!(ask.path, "/v1/health/service/a%2Fb%20c%3F");
-        assert_eq!(ask.query, "?tag=x%26y%3Dz&passing");
-    }
-
-    #[test]
-    fn only_a_query_with_an_index_waits_and_then_longer_than_the_agent() {
-        assert_eq!(Call::new(Method::GET, &["kv", "a"]).after(0).timeout, CALL_TIMEOUT);
-        let ask = Call::new(Method::GET, &["kv", "a"]).after(7);
-        assert_eq!((ask.query.as_str(), ask.wait), ("?index=7", Some(WAIT)));
-        assert!(ask.timeout > WAIT * 17 / 16);
-    }
 
     /// Answers each connection's first question with `begins`, then with `again` for as long as anybody reads.
     fn endless(begins: &'static str, again: &'static str) -> std::net::SocketAddr {
@@ -617,33 +338,5 @@ mod tests {
             assert!(began.elapsed() < WITHIN * 2, "{again:?}: {:?}", began.elapsed());
             assert!(longest.get() < WITHIN / 2, "{again:?}: others waited {:?}", longest.get());
         }
-    }
-
-    #[test]
-    fn of_an_answer_that_is_no_consuls_a_line_is_told_however_much_it_says() {
-        let answer = |status, body: String| Answer {
-            endpoint: "GET /v1/x".to_owned(),
-            status,
-            index: None,
-            filtered: false,
-            leaderless: false,
-            body: body.into_bytes(),
-        };
-        for text in ["x", "\u{7f}", "\u{80}", "\\\""] {
-            for length in [8 << 20, 2 << 20, 60_000, 500] {
-                let long = text.repeat(length / text.len());
-                let told = |error: &Error| crate::catalog::report(error).len();
-                let answer = |status| answer(status, format!("\"{long}\""));
-                let word = answer(StatusCode::OK).parse::<super::super::agent::Known>().unwrap_err();
-                let value = answer(StatusCode::OK).parse_values::<Vec<super::super::kv::Stored>>().unwrap_err();
-                let refused = answer(StatusCode::INTERNAL_SERVER_ERROR).refused();
-                let refusal = Error::Transaction { why: long.clone() };
-                for error in [word, value, refused, refusal] {
-                    assert!(told(&error) < 700, "{text:?} {length}: {} {error}", told(&error));
-                }
-            }
-        }
-        let tags = format!(r#"{{"Service": null, "Checks": [], "Tags": [""{}]}}"#, ",\"\"".repeat(2_000_000));
-        assert!(answer(StatusCode::OK, tags).parse::<super::super::agent::Known>().is_err());
     }
 }

@@ -12,7 +12,8 @@ use crate::config::{Backoff, Query};
 use crate::net::backoff::{self, Pace};
 use crate::supervisor::vocabulary::Observation;
 
-use super::client::{Answer, Client};
+use super::answer::Answer;
+use super::client::Client;
 use super::error::Error;
 use super::health::Sight;
 

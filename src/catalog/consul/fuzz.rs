@@ -8,7 +8,7 @@ use crate::catalog::border::assert_within;
 use crate::config::words::is_printable;
 
 use super::agent::Known;
-use super::client::{self, Answer};
+use super::answer::{self, Answer};
 use super::elements::{Element, Elements};
 use super::error::Error;
 use super::kv::Stored;
@@ -23,7 +23,7 @@ pub(crate) fn answer(data: &[u8]) {
     let answer = Answer {
         endpoint: "GET /v1/x".to_owned(),
         status: StatusCode::OK,
-        index: client::index(&headers),
+        index: answer::index(&headers),
         filtered: false,
         leaderless: false,
         body: body.to_vec(),

@@ -10,7 +10,9 @@ use crate::catalog::bounds::{self, Allowance};
 use crate::errors::cut;
 use crate::supervisor::vocabulary::Instance;
 
-use super::client::{Answer, Call, Client};
+use super::answer::Answer;
+use super::call::Call;
+use super::client::Client;
 use super::elements::Element;
 use super::error::Error;
 

@@ -13,7 +13,9 @@ use crate::catalog::{AMENDED_AT_MOST, Amended, Changed};
 use crate::errors::cut;
 use crate::supervisor::vocabulary::{KeyChange, Value};
 
-use super::client::{Answer, Call, Client, Connection};
+use super::answer::Answer;
+use super::call::{Call, Connection};
+use super::client::Client;
 use super::elements::Element;
 use super::error::Error;
 use super::txn::{Operation, TxnOutcome};

@@ -18,7 +18,9 @@ use crate::sabotage;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, Id, Renewal};
 use crate::supervisor::machines::election::record::{Guarantee, Last, Lock, PeerRank, Revision, SessionId, Term, View};
 
-use super::client::{Answer, Client, Connection};
+use super::answer::Answer;
+use super::call::Connection;
+use super::client::Client;
 use super::follow::{RETRY, next_index};
 use super::kv::Stored;
 use super::publish::alive_id;

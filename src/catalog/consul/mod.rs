@@ -2,6 +2,8 @@
 //! what Consul 1.8 and today's have in common is used. It decides nothing, and retries only what it follows.
 
 mod agent;
+mod answer;
+mod call;
 mod client;
 mod credentials;
 mod elements;
@@ -18,6 +20,7 @@ mod presence;
 mod publish;
 mod session;
 mod sighting;
+mod sink;
 mod slots;
 mod txn;
 

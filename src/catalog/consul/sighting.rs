@@ -8,7 +8,9 @@ use serde::Deserialize;
 use crate::config::Service;
 
 use super::agent::KnownCheck;
-use super::client::{Answer, Call, Client};
+use super::answer::Answer;
+use super::call::Call;
+use super::client::Client;
 use super::error::{Error, Lack};
 
 /// Begins the reason of a maintenance mode of ours. One that a person began has another, and stays.
