@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Where tests/setup.sh puts it.
 PATH="${CARGO_TARGET_DIR:-target}/tools/bin:$PATH"
 # cargo-deny's name for RustSec's database: that of its address, and a hash of it.
-database=${CARGO_TARGET_DIR:-target}/advisories/advisory-db-3157b0e258782691
+database=target/advisories/advisory-db-3157b0e258782691 # below deny.toml's db-path, wherever the build is
 
 rm -rf "$database"
 mkdir -p "$database/.git"

@@ -22,7 +22,7 @@ pub fn render(status: &Value) -> String {
         (Some(true), _) => "in the catalog".to_owned(),
         (_, error) if error.is_empty() => "not in the catalog".to_owned(),
         // What was told before may be there still.
-        (_, error) => format!("not registered: {error}"),
+        (_, _) => "not registered".to_owned(),
     };
     let passing = |check: &Value| {
         let passing = if check["passing"] == true { "passing" } else { "critical" };
@@ -50,8 +50,9 @@ pub fn render(status: &Value) -> String {
         (address, _) if address.is_empty() => address,
         (address, because) => format!("{address}: {because}"),
     };
-    section(&mut text, ["SERVICE", "STATUS", "CATALOG", "ADDRESS"], &status["services"], |service| {
-        [text_of(&service["id"]), text_of(&service["status"]), published(service), address(service)]
+    section(&mut text, ["SERVICE", "STATUS", "CATALOG", "ADDRESS", "ERROR"], &status["services"], |service| {
+        let cell = |key: &str| text_of(&service[key]);
+        [cell("id"), cell("status"), published(service), address(service), cell("error")]
     });
     section(&mut text, ["WATCH", "SEEN", "CHANGES", "ERROR"], &status["watches"], |watch| {
         let seen = if watch["seen"].is_null() { "no answer yet".to_owned() } else { text_of(&watch["seen"]) };
@@ -235,7 +236,7 @@ mod tests {
             "running\nmain runs as process 7, restarted 2 times, last killed by SIGSEGV\n\n\
              CHECK  STATUS    PASSED  FAILED  NOTE\n\
              ping   critical  10      2       status 503\\u{1b}[31m\n\n\
-             SERVICE  STATUS    CATALOG         ADDRESS\n\
+             SERVICE  STATUS    CATALOG         ADDRESS                                          ERROR\n\
              web-1    critical  in the catalog  10.20.0.5: on ens3, which has the default route\n\n\
              HOOK       SUCCEEDED  FAILED\n\
              pre_start  1          0\n"
