@@ -28,6 +28,11 @@ impl Catalog {
         format!("{place} {}", self.prefix)
     }
 
+    /// Whether a lock's value that somebody overwrites takes the lock from its holder for ever: no session frees it then.
+    pub fn keeps_overwritten_locks(&self) -> bool {
+        matches!(self.backend, Backend::Etcd(_))
+    }
+
     /// Where an election's lock stands, for people; `None` where it isn't a key.
     pub fn lock_key(&self, election: &str) -> Option<String> {
         match &self.backend {

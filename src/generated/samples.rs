@@ -111,7 +111,7 @@ pub fn samples() -> Vec<Notice> {
         Notice::Promoting { term },
         Notice::Leads { term },
         Notice::LeaderChanged { id: Some(text()), address: Some(text()) },
-        Notice::LockForeign { election: text(), key: text() },
+        Notice::LockForeign { election: text(), key: text(), stays: true },
         Notice::FormerLifeHolds,
         Notice::IdShared { id: text(), certainly: true },
         Notice::Certified { id: text(), term },

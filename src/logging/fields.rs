@@ -86,7 +86,7 @@ pub fn of(notice: &Notice) -> Vec<Field> {
             let fields = [Some(text("election", election)), Some(seconds("lease_seconds", *lease)), because];
             fields.into_iter().flatten().collect()
         }
-        Notice::LockForeign { election, key } => vec![text("election", election), text("key", key)],
+        Notice::LockForeign { election, key, .. } => vec![text("election", election), text("key", key)],
         Notice::CatalogFailed { what, error } | Notice::ElectionFailed { what, error } => {
             vec![text("what", what), text("error", error)]
         }

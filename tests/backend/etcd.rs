@@ -470,3 +470,29 @@ async fn who_may_only_read_sees_that_a_dead_leaders_lock_is_free() {
     }
     assert!(candidate.look().await.unwrap().holder().is_none());
 }
+
+/// The members of its cluster are silent at first, so the stray member is all that is heard.
+#[tokio::test]
+async fn who_began_at_a_stray_member_moves_to_the_cluster_that_most_name() {
+    let mut cluster = EtcdCluster::start("etcd35");
+    cluster.down(1);
+    cluster.spawn_stray(1);
+    cluster.wait_ready(1);
+    let web = service("web", "web-1");
+    agent(settings(&[cluster.clients[0]])).pass(&service("web", "web-2")).await;
+    let members = [0, 2].map(|member| cluster.clients[member]);
+    let (first, third) = (Relay::to(members[0]).await, Relay::to(members[1]).await);
+    [&first, &third].iter().for_each(|relay| relay.lead_to(None));
+    let agent = agent(settings(&[first.at, cluster.clients[1], third.at]));
+    let mut seen = agent.follow(instances_of("web"));
+    assert_eq!(seen.ids().await, [""; 0], "of the stray member");
+    agent.pass(&web).await;
+    assert_eq!(seen.ids().await, ["web-1"], "of the stray member");
+
+    first.lead_to(Some(members[0]));
+    third.lead_to(Some(members[1]));
+    // Nobody asks it anything: the watch hears by itself that it is at the wrong one.
+    while seen.ids().await != ["web-2"] {}
+    agent.pass(&web).await;
+    while seen.ids().await != ["web-1", "web-2"] {}
+}

@@ -61,7 +61,7 @@ pub enum Error {
     },
     /// Whether it is a stray's isn't known.
     #[error(
-        "too few of etcd's {endpoints} endpoints have answered since the start to {what}: one may be of another cluster"
+        "too few of etcd's {endpoints} endpoints have said which cluster they belong to, to {what}: one may be astray"
     )]
     Unsure {
         /// What was wanted.

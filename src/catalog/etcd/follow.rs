@@ -238,7 +238,15 @@ impl<'a> KeyWatch<'a> {
         let ended = |reason: String| Err(Error::Watch { member: self.at.place().to_owned(), reason });
         loop {
             // No deadline of its own: the connection's keep-alive finds a silent member within 8 s.
-            let message = match self.stream.message().await {
+            let message = tokio::select! {
+                biased;
+                () = self.at.is_left() => {
+                    self.at.part();
+                    return Err(Error::Replaced { what: "watch", member: self.at.place().to_owned() });
+                }
+                message = self.stream.message() => message,
+            };
+            let message = match message {
                 Ok(Some(message)) => message,
                 Ok(None) => return ended("the stream ended".to_owned()),
                 Err(error) => return Err(failed(&self.at, error)),

@@ -3,36 +3,25 @@
 //! that last answered, and to the next one when that one fails, or has been silent for a while.
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use etcd_client::{Channel, Client, ConnectOptions, ResponseHeader};
+use etcd_client::{Channel, Client, ConnectOptions};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout, timeout_at};
-use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use crate::catalog::{Cause, report};
-use crate::config::backends::{Endpoint, Etcd as Settings, Secret};
-use crate::net::last_good::LastGood;
-use crate::net::paced::Paced;
-use crate::net::secret;
-use crate::net::storage::Storage;
-use crate::net::tls::{self, Pems};
+use crate::config::backends::Etcd as Settings;
 
+use super::canvass::{self, Canvass};
 use super::clusters::{ClusterId, Clusters, Verdict};
+use super::dialer::{CONNECT_TIMEOUT, Dialer};
 use super::error::Error;
-use super::reach::reach;
 
 /// One member has so long to answer a call: storage that syncs once a second makes all of them slow, not unhealthy.
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// Reaching one member, authentication included (61 ms of its processor each).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Past this the next member is asked as well.
 const ALONE: Duration = Duration::from_secs(2);
@@ -40,22 +29,14 @@ const ALONE: Duration = Duration::from_secs(2);
 /// The same, of an election's calls, for such a request has two seconds at least.
 const BRIEFLY: Duration = Duration::from_millis(700);
 
-/// The first time all are asked which cluster they belong to, and waited for no longer: others are late then, or dead.
-const ALL_ASKED: Duration = Duration::from_millis(250);
-
-/// The server drops clients that ask more often than each 5 s.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// Every member, and which one is asked first.
 #[derive(Debug)]
 pub(super) struct Members {
-    settings: Settings,
+    dialer: Arc<Dialer>,
     members: Vec<Member>,
     first: AtomicUsize,
-    clusters: Clusters,
-    storage: Storage<MemberCredentials>,
-    last_files: Arc<LastFiles>,
+    clusters: Arc<Clusters>,
+    canvass: Canvass,
     /// That etcd knows no users was said.
     without_login: AtomicBool,
 }
@@ -63,8 +44,8 @@ pub(super) struct Members {
 struct Member {
     /// Which of the endpoints.
     index: usize,
-    endpoint: Endpoint,
     place: String,
+    https: bool,
     client: Mutex<Option<KnownClient>>,
 }
 
@@ -94,7 +75,7 @@ impl Member {
 }
 
 /// A member that is asked: which one, and what it answers.
-type Asked<'a, T> = Pin<Box<dyn Future<Output = (usize, Result<(T, Client), Error>)> + Send + 'a>>;
+type Asked<'a, T> = Pin<Box<dyn Future<Output = (usize, Result<(T, KnownClient), Error>)> + Send + 'a>>;
 
 impl Members {
     /// Reaches nobody yet. Agents begin with different members.
@@ -105,19 +86,19 @@ impl Members {
             .enumerate()
             .map(|(index, endpoint)| Member {
                 index,
-                endpoint: endpoint.clone(),
                 place: endpoint.to_string(),
+                https: endpoint.https,
                 client: Mutex::new(None),
             })
             .collect();
         let first = crate::net::backoff::random() as usize % members.len().max(1);
+        let (dialer, clusters) = (Arc::new(Dialer::new(settings)), Arc::new(Clusters::new(members.len())));
         Members {
-            settings: settings.clone(),
-            clusters: Clusters::new(members.len()),
+            canvass: Canvass::new(Arc::clone(&dialer), Arc::clone(&clusters)),
+            dialer,
+            clusters,
             members,
             first: AtomicUsize::new(first),
-            storage: Storage::default(),
-            last_files: Arc::default(),
             without_login: AtomicBool::default(),
         }
     }
@@ -193,9 +174,10 @@ impl Members {
                 // Nobody has answered yet: the next one is asked as well.
                 None => {}
                 Some(None) => return Err(failure.expect("the config has at least one endpoint")),
-                Some(Some((index, Ok((answer, client))))) => {
+                Some(Some((index, Ok((answer, KnownClient { client, cluster }))))) => {
                     self.first.store(index, Ordering::Relaxed);
-                    return Ok((answer, Reached { member: &self.members[index], client }));
+                    let (member, clusters) = (&self.members[index], &*self.clusters);
+                    return Ok((answer, Reached { member, clusters, cluster, client }));
                 }
                 Some(Some((index, Err(error)))) if error.is_the_members() => {
                     // Whoever asks next, be it because this caller gives up now, begins with another.
@@ -213,7 +195,7 @@ impl Members {
         member: &Member,
         what: &'static str,
         call: &(impl Fn(Client) -> F + Sync),
-    ) -> Result<(T, Client), Error>
+    ) -> Result<(T, KnownClient), Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
@@ -231,7 +213,7 @@ impl Members {
             Ok(client) => self.ask(member, what, call, client).await,
             Err(error) => Err(error),
         };
-        match member.endpoint.https && self.settings.tls.identity.is_none() {
+        match member.https && !self.dialer.has_identity() {
             true => asked.map_err(Error::without_identity),
             false => asked,
         }
@@ -243,7 +225,7 @@ impl Members {
         what: &'static str,
         call: &(impl Fn(Client) -> F + Sync),
         KnownClient { client, cluster }: KnownClient,
-    ) -> Result<(T, Client), Error>
+    ) -> Result<(T, KnownClient), Error>
     where
         F: Future<Output = Result<T, etcd_client::Error>> + Send,
     {
@@ -254,7 +236,7 @@ impl Members {
         let error = match answer {
             Err(error @ (Error::Unreachable { .. } | Error::TimedOut { .. })) => error,
             _ if !self.clusters.hear(cluster) => Error::Replaced { what, member: member.place.clone() },
-            Ok(answer) => return Ok((answer, client)),
+            Ok(answer) => return Ok((answer, KnownClient { client, cluster })),
             Err(error) => error,
         };
         // The next use looks the name up again, reads the password again and logs in again.
@@ -266,15 +248,14 @@ impl Members {
 
     async fn connect(&self, member: &Member, what: &'static str) -> Result<KnownClient, Error> {
         let deadline = Instant::now() + CONNECT_TIMEOUT;
-        let credentials = match timeout_at(deadline, self.credentials(member)).await {
+        let credentials = match timeout_at(deadline, self.dialer.credentials()).await {
             Ok(credentials) => credentials?,
             Err(_) => return Err(Error::Storage { after: CONNECT_TIMEOUT }),
         };
         let late = || Error::TimedOut { what, member: member.place.clone(), after: CONNECT_TIMEOUT };
-        let channel = self.channel(member, credentials.pems.as_ref())?;
+        let channel = self.dialer.channel(member.index, credentials.pems.as_ref())?;
         // Before the login: whoever belongs to another cluster may know no users.
-        let cluster = match timeout_at(deadline, self.cluster(member, what, &channel, credentials.pems.as_ref())).await
-        {
+        let cluster = match timeout_at(deadline, self.cluster(member, what, &channel)).await {
             Ok(cluster) => cluster?,
             Err(_) => return Err(late()),
         };
@@ -315,35 +296,37 @@ impl Members {
         member: &Member,
         what: &'static str,
         channel: &Channel,
-        pems: Option<&Pems>,
     ) -> Result<Option<ClusterId>, Error> {
-        let Some(id) = named(member, what, channel).await? else { return Ok(None) };
+        let Some(id) = self.dialer.named(member.index, channel).await? else { return Ok(None) };
+        self.clusters.name(member.index, id, Instant::now()).iter().for_each(canvass::tell);
         if self.clusters.is_unknown() {
-            self.ask_all(Some((member, id)), pems).await;
+            self.canvass.hold().await;
         }
         let place = &member.place;
-        match self.clusters.name(member.index, id, Instant::now()) {
-            Verdict::Known => {}
+        match self.clusters.judge(member.index, id) {
+            Verdict::Known => Ok(Some(id)),
             Verdict::KnownAgain => {
                 tracing::info!(event = "catalog.cluster", "{place} belongs to the cluster of the others again");
+                Ok(Some(id))
             }
-            Verdict::TakenOver { from } => tracing::warn!(
-                event = "catalog.cluster",
-                "etcd's cluster {from:x} was silent for long, and most endpoints belong to {id:x} now: that one is asked"
-            ),
-            Verdict::Stray { known, is_news } => {
-                let known = known.map_or("the others".to_owned(), |known| format!("the known one ({known:x})"));
-                if is_news {
-                    tracing::warn!(
+            Verdict::Stray { known, is_sure, is_news } => {
+                let known = known.map_or("others".to_owned(), |known| format!("the known one ({known:x})"));
+                match is_news {
+                    true if is_sure => tracing::warn!(
                         event = "catalog.cluster",
                         "{place} belongs to another etcd cluster ({id:x}) than {known}, so nothing is asked there: was its \
                          disk lost? Remove it from its cluster and add it anew (etcdctl member remove, member add)"
-                    );
+                    ),
+                    true => tracing::warn!(
+                        event = "catalog.cluster",
+                        "{place} belongs to another etcd cluster ({id:x}) than {known}: one of them is astray, and which \
+                         one isn't known before most endpoints have answered"
+                    ),
+                    false => {}
                 }
-                return Err(Error::Stray { what, member: place.clone(), id, known });
+                Err(Error::Stray { what, member: place.clone(), id, known })
             }
         }
-        Ok(Some(id))
     }
 
     /// Whether it is the right cluster that is asked, as far as can be known: one that is named by a stray member alone would
@@ -353,136 +336,20 @@ impl Members {
     /// Others must be heard first.
     pub(super) async fn are_sure(&self, what: &'static str) -> Result<(), Error> {
         if !self.clusters.is_sure(Instant::now()) {
-            let any = &self.members[self.first.load(Ordering::Relaxed)];
-            let credentials = timeout(CONNECT_TIMEOUT, self.credentials(any)).await;
-            let credentials = credentials.map_err(|_| Error::Storage { after: CONNECT_TIMEOUT })??;
-            self.ask_all(None, credentials.pems.as_ref()).await;
+            self.canvass.hold().await;
         }
         match self.clusters.is_sure(Instant::now()) {
             true => Ok(()),
             false => Err(Error::Unsure { what, endpoints: self.members.len() }),
         }
     }
-
-    /// The first cluster is the one that most members name: any one alone may be a stray.
-    async fn ask_all(&self, first: Option<(&Member, ClusterId)>, pems: Option<&Pems>) {
-        let (mut votes, most) = (Vec::from_iter(first.map(|(_, id)| id)), self.members.len() / 2);
-        let others = self.members.iter().filter(|member| first.is_none_or(|(first, _)| member.index != first.index));
-        let ask =
-            |member| async move { named(member, "ask for its cluster", &self.channel(member, pems).ok()?).await.ok()? };
-        let mut asked: FuturesUnordered<_> = others.map(ask).collect();
-        let all = async {
-            while votes.iter().all(|vote| votes.iter().filter(|other| *other == vote).count() <= most) {
-                let Some(vote) = asked.next().await else { break };
-                votes.extend(vote);
-            }
-        };
-        let _ = timeout(ALL_ASKED, all).await;
-        self.clusters.begin(&votes, Instant::now());
-    }
-
-    async fn credentials(&self, member: &Member) -> Result<MemberCredentials, Error> {
-        if !member.endpoint.https && self.settings.login.is_none() {
-            return Ok(MemberCredentials::default());
-        }
-        // What is kept serves every member.
-        let https = self.members.iter().any(|member| member.endpoint.https);
-        let (settings, last) = (self.settings.clone(), Arc::clone(&self.last_files));
-        self.storage.read(move || MemberCredentials::read(&settings, https, &last)).await.map_err(Error::NoThread)?
-    }
-
-    /// One connection to a member. Once it has ended the channel makes no other: behind that may be another server.
-    fn channel(&self, member: &Member, pems: Option<&Pems>) -> Result<Channel, Error> {
-        let unusable = |source: tonic::transport::Error| Error::Endpoint {
-            member: member.place.clone(),
-            source: Cause::of(&source),
-        };
-        let Endpoint { host, port, .. } = member.endpoint.clone();
-        let mut endpoint = tonic::transport::Endpoint::from_shared(member.place.clone())
-            .map_err(unusable)?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .keep_alive_while_idle(true);
-        if let Some(pems) = pems.filter(|_| member.endpoint.https) {
-            let name = self.settings.tls.server_name.as_deref().unwrap_or(&host);
-            let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&pems.ca.1)).domain_name(name);
-            if let Some((certificate, key)) = &pems.identity {
-                tls = tls.identity(Identity::from_pem(certificate, key));
-            }
-            endpoint = endpoint.tls_config(tls).map_err(unusable)?;
-        }
-        let is_used = AtomicBool::default();
-        // Not tonic's own connector: that one asks libc for names.
-        let connector = tower::service_fn(move |_: tonic::transport::Uri| {
-            let host = (!is_used.swap(true, Ordering::Relaxed)).then(|| host.clone());
-            async move {
-                let Some(host) = host else { return Err(io::Error::from(io::ErrorKind::NotConnected)) };
-                reach(&host, port).await.map(|stream| TokioIo::new(Paced::new(stream)))
-            }
-        });
-        Ok(Channel::Tonic(endpoint.connect_with_connector_lazy(connector)))
-    }
-}
-
-/// The cluster that a member names, to everybody and whether it has a leader or not; `None`: it doesn't say.
-async fn named(member: &Member, what: &'static str, channel: &Channel) -> Result<Option<ClusterId>, Error> {
-    let status = async { Client::from_channel(channel.clone(), None).await?.status().await };
-    match status.await.map_err(|error| Error::of(what, &member.place, error)) {
-        Ok(status) => Ok(status.header().map(ResponseHeader::cluster_id)),
-        Err(error) if error.is_final() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// What was last of use of them.
-#[derive(Debug, Default)]
-struct LastFiles {
-    pems: LastGood<Pems>,
-    password: LastGood<Secret>,
-}
-
-/// What a connection needs from files, as they are now.
-#[derive(Clone, Default)]
-struct MemberCredentials {
-    /// With https.
-    pems: Option<Pems>,
-    /// User and password.
-    login: Option<(String, String)>,
-}
-
-impl MemberCredentials {
-    fn read(settings: &Settings, https: bool, last: &LastFiles) -> Result<MemberCredentials, Error> {
-        let mut credentials = MemberCredentials::default();
-        if https {
-            let pems = tls::read(&settings.tls).and_then(|pems| {
-                // Made for what it finds: tonic takes an authority's file without a certificate, and names no file at all.
-                tls::client_config_of(&pems, &settings.tls).map(|_| pems)
-            });
-            // A certificate is replaced before its key is, or the key is gone for a moment: the ones before still serve.
-            let pems = last.pems.or(pems, |error| {
-                let error = report(&error);
-                tracing::warn!(event = "catalog.tls", "etcd is still asked with the old certificates: {error}");
-            });
-            credentials.pems = Some(pems.map_err(Error::Tls)?);
-        }
-        if let Some(login) = &settings.login {
-            let password = match &login.password {
-                Some(password) => {
-                    let password = secret::read_or_last("password_file", password, &last.password);
-                    password.map_err(Error::Secret)?.reveal().to_owned()
-                }
-                None => String::new(),
-            };
-            credentials.login = Some((login.username.clone(), password));
-        }
-        Ok(credentials)
-    }
 }
 
 /// The member that answered a call.
 pub(super) struct Reached<'a> {
     member: &'a Member,
+    clusters: &'a Clusters,
+    cluster: Option<ClusterId>,
     /// Its connection.
     pub(super) client: Client,
 }
@@ -491,6 +358,11 @@ impl Reached<'_> {
     /// Where it is, for errors.
     pub(super) fn place(&self) -> &str {
         &self.member.place
+    }
+
+    /// Returns once another cluster is believed than the member's: what it says is no answer any more.
+    pub(super) async fn is_left(&self) {
+        self.clusters.is_left(self.cluster).await;
     }
 
     /// Makes the next call connect, and log in, anew.

@@ -4,7 +4,9 @@
 //! `PREFIX/services/NAME/ID` holds an instance as JSON, `PREFIX/keys/KEY` a key's value, `PREFIX/elections/NAME/` the
 //! lock of an election and what belongs to it.
 
+mod canvass;
 mod clusters;
+mod dialer;
 mod error;
 mod follow;
 mod found;

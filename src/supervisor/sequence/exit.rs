@@ -49,7 +49,7 @@ impl Supervisor {
     }
 
     /// The container's code for main's end, as `exit_codes` has it.
-    fn exit_code(&self, status: ExitStatus) -> u8 {
+    pub(super) fn exit_code(&self, status: ExitStatus) -> u8 {
         let code = status.code();
         self.process.exit_codes.get(&code).copied().unwrap_or(code)
     }

@@ -69,7 +69,7 @@ impl Supervisor {
             Cause::Failed(code) => Some(code),
             Cause::Unhealthy if self.has_no_main() => Some(FAILED),
             // The signal's code stands for main's, as a shell would have it.
-            _ if self.has_no_main() => Some(signal.map_or(0, |signal| ExitStatus::Killed(signal).code())),
+            _ if self.has_no_main() => Some(signal.map_or(0, |signal| self.exit_code(ExitStatus::Killed(signal)))),
             _ => None,
         };
         if !self.process.manner.silent {

@@ -434,6 +434,8 @@ pub enum Notice {
         election: String,
         /// The key, as the store has it.
         key: String,
+        /// Whether it stays so until somebody deletes the key.
+        stays: bool,
     },
     /// The container led before it was started again, and the lock isn't free yet.
     FormerLifeHolds,

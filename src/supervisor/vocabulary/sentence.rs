@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::{ExitStatus, Job, Notice};
 
 /// What is wrong with a lock whose value isn't an agent's, and what ends that.
-pub fn foreign_lock(key: &str) -> String {
-    format!("the value of its lock, {key}, isn't pilotfish's; delete the key")
+pub fn foreign_lock(key: &str, stays: bool) -> String {
+    let end = if stays { "; delete the key" } else { ": it is free once the session that holds it ends" };
+    format!("the value of its lock, {key}, isn't pilotfish's{end}")
 }
 
 impl fmt::Display for ExitStatus {
@@ -180,8 +181,8 @@ impl fmt::Display for Notice {
             Notice::LeaderChanged { id: Some(id), address: Some(address) } => write!(f, "{id} at {address} leads"),
             Notice::LeaderChanged { id: Some(id), address: None } => write!(f, "{id} leads"),
             Notice::LeaderChanged { id: None, .. } => write!(f, "nobody leads"),
-            Notice::LockForeign { election, key } => {
-                write!(f, "nobody can lead {election}: {}", foreign_lock(key))
+            Notice::LockForeign { election, key, stays } => {
+                write!(f, "nobody can lead {election}: {}", foreign_lock(key, *stays))
             }
             Notice::FormerLifeHolds => {
                 write!(

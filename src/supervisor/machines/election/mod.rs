@@ -287,6 +287,11 @@ impl Election {
         matches!(&self.state, CandidateState::Holding(tenure) if tenure.stage == TenureStage::Ready)
     }
 
+    /// Whether nothing acts here any more, and the lock is on its way to others.
+    pub fn is_releasing(&self) -> bool {
+        matches!(&self.state, CandidateState::Holding(tenure) if matches!(tenure.stage, TenureStage::Releasing { .. }))
+    }
+
     /// Whether a person had it lead though it knew too few ranks.
     pub fn accepts_loss(&self) -> bool {
         matches!(&self.state, CandidateState::Holding(tenure) if tenure.accepts_loss)

@@ -52,8 +52,8 @@ pub struct Leadership {
     core: Election,
     role: Role,
     leader: Option<Holder>,
-    /// The lock's key, while its value isn't an agent's.
-    foreign: Option<String>,
+    /// The lock's key, while its value isn't an agent's, and whether it stays so.
+    foreign: Option<(String, bool)>,
     /// The leader that main, or the hook for replicas, knows of.
     announced: Option<Holder>,
     /// The leader that the preparation under way was told of, if there is any.
@@ -393,14 +393,19 @@ impl Supervisor {
                 let news = leadership.leader.as_ref().map(told) != leader.as_ref().map(told);
                 let another = leader.as_ref().is_some_and(|leader| *leader.id != *leadership.config.id);
                 leadership.leader = leader;
-                // A kernel's lock is held before anything is written of who holds it.
-                let foreign = leadership.leader.as_ref().is_some_and(|leader| *leader.id == *UNKNOWN);
-                let election = leadership.config.name.clone();
-                let key = self.config.catalog.lock_key(&election).filter(|_| foreign);
-                let is_known = leadership.foreign.is_some() && leadership.foreign == key;
-                leadership.foreign.clone_from(&key);
-                match key {
-                    Some(key) if !is_known => step.out.push(Effect::Say(Notice::LockForeign { election, key })),
+                let (election, catalog) = (leadership.config.name.clone(), &self.config.catalog);
+                // A kernel's lock is held before anything is written of who holds it; and the session that holds one's own
+                // ends with one's term.
+                let foreign = leadership.leader.as_ref().is_some_and(|leader| *leader.id == *UNKNOWN)
+                    && (catalog.keeps_overwritten_locks() || leadership.core.term().is_none());
+                let key = catalog.lock_key(&election).filter(|_| foreign);
+                let lock = key.map(|key| (key, catalog.keeps_overwritten_locks()));
+                let is_known = leadership.foreign.is_some() && leadership.foreign == lock;
+                leadership.foreign.clone_from(&lock);
+                match lock {
+                    Some((key, stays)) if !is_known => {
+                        step.out.push(Effect::Say(Notice::LockForeign { election, key, stays }));
+                    }
                     None if news => step.out.push(Effect::Say(Notice::LeaderChanged { id, address })),
                     Some(_) | None => {}
                 }

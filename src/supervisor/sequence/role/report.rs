@@ -19,7 +19,7 @@ impl Leadership {
     /// What it waits for then, for people.
     pub fn stands_by_for(&self) -> String {
         let leads = match (&self.foreign, self.known_leader(), self.core.namesake()) {
-            (Some(key), ..) => foreign_lock(key),
+            (Some((key, stays)), ..) => foreign_lock(key, *stays),
             (None, Some(leader), _) => format!("{} leads", leader.id),
             (None, None, Some(true)) => NAMESAKE.to_owned(),
             (None, None, Some(false)) => FORMER_LIFE.to_owned(),
@@ -41,7 +41,7 @@ impl Leadership {
         });
         let acts = matches!(self.role, Role::Leader { promotion: Promotion::Done, .. });
         let never = self.config.prefer == Preference::Never;
-        let foreign = self.foreign.as_deref().map(foreign_lock);
+        let foreign = self.foreign.as_ref().map(|(key, stays)| foreign_lock(key, *stays));
         let resting;
         let doing = match self.role {
             Role::Replica if self.core.refuses() => {
@@ -51,6 +51,7 @@ impl Leadership {
             Role::Replica if self.core.waits_for_lease() => {
                 "holding the lock, and waiting for the lease to be confirmed"
             }
+            Role::Replica if self.core.is_releasing() => "giving the lock back",
             Role::Replica if self.core.term().is_some() => "waiting until the last leader can't act any more",
             Role::Replica if foreign.is_some() => foreign.as_deref().unwrap_or_default(),
             Role::Replica if leader.is_some() && never => "following; it never stands (`prefer = \"never\"`)",

@@ -1,7 +1,7 @@
 //! When main may run, and as what.
 
 use super::*;
-use crate::config::backends::{Etcd, Tls};
+use crate::config::backends::{Consul, ConsulAddress, Etcd, Tls};
 use crate::config::{Backend, Catalog};
 
 #[test]
@@ -293,6 +293,21 @@ fn a_lock_that_somebody_has_overwritten_is_said_once_with_its_key_and_is_no_lead
     script.sees_lock(View { at: 5, ..free() });
     let status = script.core.status().election.unwrap();
     assert_eq!(status.doing, "waiting for a leader");
+}
+
+#[test]
+fn a_lock_of_consuls_that_somebody_has_overwritten_is_free_with_its_session() {
+    let tls = Tls { ca: None, identity: None, server_name: None };
+    let address = ConsulAddress::Unix("/run/consul".into());
+    let consul = Consul { address, token: None, basic: None, tls };
+    let catalog = Catalog { backend: Backend::Consul(Box::new(consul)), prefix: "prod".to_owned() };
+    let mut script = Script::candidate(Config { catalog, ..candidate() });
+    script.sees_holder(held("(unknown)", 9, 3));
+    let doing = script.core.status().election.unwrap().doing;
+    assert_eq!(
+        doing,
+        "the value of its lock, db/leader, isn't pilotfish's: it is free once the session that holds it ends"
+    );
 }
 
 #[test]

@@ -226,6 +226,11 @@ fn a_container_whose_main_is_not_to_run_now_ends_as_one_whose_main_never_ran() {
     let mut never_led = Script::candidate(standby());
     never_led.sees_lock(held("other", 9, 3));
     assert_eq!(ends(&mut never_led, term()), as_never_run);
+    let mut mapped = standby();
+    mapped.process.exit_codes.insert(143, 0);
+    let mut mapped = Script::candidate(mapped);
+    mapped.sees_lock(held("other", 9, 3));
+    assert_eq!(ends(&mut mapped, term()).0, "exit 0", "as a leader's");
 
     // It crashed as leader, and stands by.
     for stop in [term(), asked()] {
