@@ -40,7 +40,8 @@ use sequence::signals::PassedOn;
 use sequence::stopping::{StopStage, Stopping};
 use sequence::waits::Wait;
 use vocabulary::{
-    Calendar, ExitStatus, Follow, HookCount, Job, MainStatus, Phase, ReplyId, RunId, StartReason, Step, earliest,
+    Calendar, ExitStatus, Follow, HookCount, Job, LastRun, MainStatus, Phase, ReplyId, RunId, StartReason, Step,
+    earliest,
 };
 
 pub use vocabulary::{Effect, Event, Notice, Status, Time};
@@ -96,7 +97,7 @@ pub struct Supervisor {
     /// Who asked for a reload under way.
     reloading: Option<Vec<ReplyId>>,
     jitter: Jitter,
-    last_run: u64,
+    last_run: LastRun,
     main_status: MainStatus,
     /// What became of main last, for people.
     main_why: String,
@@ -142,7 +143,7 @@ impl Supervisor {
             orders: Orders::default(),
             reloading: None,
             jitter: Jitter::new(seed),
-            last_run: 0,
+            last_run: LastRun::default(),
             main_status: MainStatus::default(),
             main_why: String::new(),
             hook_counts: BTreeMap::new(),
@@ -439,8 +440,7 @@ impl Supervisor {
     }
 
     fn next_run(&mut self) -> RunId {
-        self.last_run += 1;
-        RunId(self.last_run)
+        self.last_run.one_more()
     }
 }
 

@@ -12,6 +12,18 @@ use crate::exit_codes;
 #[cfg_attr(test, derive(serde::Deserialize))]
 pub struct RunId(pub u64);
 
+/// The run that was numbered last.
+#[derive(Debug, Default)]
+pub struct LastRun(u64);
+
+impl LastRun {
+    /// The number of another one.
+    pub fn one_more(&mut self) -> RunId {
+        self.0 += 1;
+        RunId(self.0)
+    }
+}
+
 /// A process id in the agent's own PID namespace.
 pub type Pid = i32;
 
