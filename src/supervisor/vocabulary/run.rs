@@ -167,9 +167,9 @@ pub enum Job {
 }
 
 impl Job {
-    /// Whether it is one of the user's hooks or tasks, which are told of when they start and end (checks aren't: they
-    /// run every few seconds).
-    pub fn is_hook(&self) -> bool {
+    /// Whether people are told when it starts and ends: of hooks and tasks they are, of checks they aren't, which run every
+    /// few seconds.
+    pub fn is_told_of(&self) -> bool {
         match self {
             Job::PreStart { .. }
             | Job::PostStart
