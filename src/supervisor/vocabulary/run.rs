@@ -300,7 +300,7 @@ pub enum Target {
     Process(RunId),
     /// The process group of a run.
     Group(RunId),
-    /// Every process of a hook or check, whatever it did to get away.
+    /// Every process of a command, whatever it did to get away.
     All(RunId),
     /// Every process main left behind.
     Strays,

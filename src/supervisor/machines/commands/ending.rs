@@ -1,5 +1,5 @@
-//! When commands are ended, and how long each has before SIGKILL: one that nobody wants any more, those of a role that is gone,
-//! and all, as the container ends.
+//! When commands are ended, and how long each has before SIGKILL: one that nobody wants any more, those of a role that is
+//! gone, and all, as the container ends.
 
 use std::time::Duration;
 
