@@ -13,6 +13,8 @@
 //! - [`net`]: names, addresses, TLS and pauses, for backends and probes.
 //! - [`probe`]: health questions asked without a child process.
 //! - [`endpoints`]: our own endpoints: control and telemetry; [`metrics`] is what it tells Prometheus.
+//! - `render`: a template made a file.
+//! - `clock`: the time, suspended or not, and its alarm; `readable`: a descriptor to wait for.
 //! - [`exit_codes`]: those of our own; [`errors`]: how an error is told.
 //! - [`files`]: files that somebody else may have a hand in, opened so that they gain nothing; below all layers that do.
 //! - [`import`]: other programs' configs, made pilotfish's.

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::clock;
-use crate::supervisor::vocabulary::Phase;
+use crate::supervisor::vocabulary::{ElectionStatus, Phase, ServiceReport};
 use crate::supervisor::{Status, Time};
 
 /// The form's name in HTTP.
@@ -43,6 +43,25 @@ pub fn render(status: &Status) -> String {
     restarts.inc_by(status.main.restarts);
     pilotfish.register("main_restarts", "How often main was started again", restarts);
 
+    coprocesses(pilotfish, status);
+    checks(pilotfish, status);
+    services(pilotfish, status);
+    watches(pilotfish, status);
+    tasks(pilotfish, status);
+    if let Some(election) = &status.election {
+        leadership(pilotfish, election);
+    }
+    hooks(pilotfish, status);
+
+    sensors::about(pilotfish, &status.sensors);
+    registry.register_collector(Box::new(sensors::Readings(status.sensors.clone())));
+    let mut text = String::new();
+    // Writing to a String can't fail, and no label here refuses to be written.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+fn coprocesses(pilotfish: &mut Registry, status: &Status) {
     let coprocess = |name: &str| vec![("coprocess", name.to_owned())];
     // One that is followed is known by no process id.
     let up = status.coprocesses.iter().map(|c| (coprocess(&c.name), (c.ready || c.pid.is_some()).into()));
@@ -51,23 +70,27 @@ pub fn render(status: &Status) -> String {
     gauges(pilotfish, "coprocess_ready", "Whether a coprocess runs and is ready", ready);
     let restarts = status.coprocesses.iter().map(|c| (coprocess(&c.name), c.restarts));
     counters(pilotfish, "coprocess_restarts", "How often a coprocess was started again", restarts);
+}
 
+fn checks(pilotfish: &mut Registry, status: &Status) {
     let check = |name: &str| ("check", name.to_owned());
-    let result = |result: &str| ("result", result.to_owned());
     let passing = status.health.iter().map(|c| (vec![check(&c.name)], c.passing.into()));
     gauges(pilotfish, "check_passing", "Whether a health check passes", passing);
     let runs = status.health.iter().flat_map(|c| {
         [(vec![check(&c.name), result("passed")], c.passed), (vec![check(&c.name), result("failed")], c.failed)]
     });
     counters(pilotfish, "check_runs", "How often a health check was run", runs);
+}
 
-    let service =
-        |s: &crate::supervisor::vocabulary::ServiceReport| vec![("service", s.name.clone()), ("id", s.id.clone())];
+fn services(pilotfish: &mut Registry, status: &Status) {
+    let service = |s: &ServiceReport| vec![("service", s.name.clone()), ("id", s.id.clone())];
     let published = status.services.iter().map(|s| (service(s), s.published.into()));
     gauges(pilotfish, "service_published", "Whether the catalog says what is so of a service", published);
     let passing = status.services.iter().map(|s| (service(s), (s.status == "passing").into()));
     gauges(pilotfish, "service_passing", "Whether a service may be used", passing);
+}
 
+fn watches(pilotfish: &mut Registry, status: &Status) {
     let watch = |name: &str| vec![("watch", name.to_owned())];
     let seen = status.watches.iter().filter_map(|w| Some((watch(&w.name), i64::try_from(w.seen?).ok()?)));
     gauges(pilotfish, "watch_instances", "How many instances or keys a watch sees", seen);
@@ -75,7 +98,9 @@ pub fn render(status: &Status) -> String {
     counters(pilotfish, "watch_changes", "How many changes a watch acted on", changes);
     let failing = status.watches.iter().map(|w| (watch(&w.name), w.error.is_some().into()));
     gauges(pilotfish, "watch_failing", "Whether the catalog can't be asked for a watch now", failing);
+}
 
+fn tasks(pilotfish: &mut Registry, status: &Status) {
     let task = |name: &str| ("task", name.to_owned());
     let runs = status.tasks.iter().flat_map(|t| {
         let of = |outcome: &str, count| (vec![task(&t.name), result(outcome)], count);
@@ -91,34 +116,32 @@ pub fn render(status: &Status) -> String {
     seconds(pilotfish, "task_last_duration", "How long a task's last run took", took);
     let ended = lasts().map(|(labels, last)| (labels, since_1970(last.at)));
     seconds(pilotfish, "task_last_end_time", "When a task's last run ended, since 1970", ended);
+}
 
-    if let Some(election) = &status.election {
-        let name = vec![("election", election.name.clone())];
-        let leads = i64::from(election.promoted);
-        gauges(pilotfish, "leader", "Whether this container acts as leader", [(name.clone(), leads)]);
-        let term = election.leader.as_ref().and_then(|leader| i64::try_from(leader.term.0).ok());
-        let terms = term.map(|term| (name.clone(), term));
-        gauges(pilotfish, "leader_term", "The term of who leads, as far as is known: the fencing token", terms);
-        let missing = election.ranks.as_ref().map_or(0, |ranks| ranks.lacking() as i64);
-        let what =
-            "How many ranks it still needs to be promoted, while it holds the lock; 1 where a higher one is known";
-        gauges(pilotfish, "ranks_missing", what, [(name.clone(), missing)]);
-        let comes = [(name, election.leaderships)];
-        counters(pilotfish, "leaderships", "How often this container came to lead", comes);
-    }
+fn leadership(pilotfish: &mut Registry, election: &ElectionStatus) {
+    let name = vec![("election", election.name.clone())];
+    let leads = i64::from(election.promoted);
+    gauges(pilotfish, "leader", "Whether this container acts as leader", [(name.clone(), leads)]);
+    let term = election.leader.as_ref().and_then(|leader| i64::try_from(leader.term.0).ok());
+    let terms = term.map(|term| (name.clone(), term));
+    gauges(pilotfish, "leader_term", "The term of who leads, as far as is known: the fencing token", terms);
+    let missing = election.ranks.as_ref().map_or(0, |ranks| ranks.lacking() as i64);
+    let what = "How many ranks it still needs to be promoted, while it holds the lock; 1 where a higher one is known";
+    gauges(pilotfish, "ranks_missing", what, [(name.clone(), missing)]);
+    let comes = [(name, election.leaderships)];
+    counters(pilotfish, "leaderships", "How often this container came to lead", comes);
+}
 
+fn hooks(pilotfish: &mut Registry, status: &Status) {
     let runs = status.hooks.iter().flat_map(|(name, count)| {
         let hook = ("hook", name.clone());
         [(vec![hook.clone(), result("succeeded")], count.succeeded), (vec![hook, result("failed")], count.failed)]
     });
     counters(pilotfish, "hook_runs", "How often a hook was run", runs);
+}
 
-    sensors::about(pilotfish, &status.sensors);
-    registry.register_collector(Box::new(sensors::Readings(status.sensors.clone())));
-    let mut text = String::new();
-    // Writing to a String can't fail, and no label here refuses to be written.
-    let _ = encode(&mut text, &registry);
-    text
+fn result(result: &str) -> (&'static str, String) {
+    ("result", result.to_owned())
 }
 
 fn flag(registry: &mut Registry, name: &str, help: &str, value: bool) {
@@ -198,8 +221,7 @@ mod tests {
     use super::*;
     use crate::supervisor::Time;
     use crate::supervisor::vocabulary::{
-        CheckStatus, CoprocessStatus, HookCount, MaintenanceStatus, RunId, ServiceReport, TaskEnd, TaskStatus,
-        WatchStatus,
+        CheckStatus, CoprocessStatus, HookCount, MaintenanceStatus, RunId, TaskEnd, TaskStatus, WatchStatus,
     };
 
     fn status() -> Status {

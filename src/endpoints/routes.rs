@@ -49,26 +49,22 @@ pub type Answer = Response<Full<Bytes>>;
 pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rights) -> Answer {
     let (head, body) = request.into_parts();
     let order = match head.uri.path() {
-        "/kv" if rights == Rights::Command => return key(&head, body, endpoint).await,
-        "/wait" if rights == Rights::Command && head.method == Method::GET => return wait(&head.uri, endpoint).await,
-        "/wait" if rights == Rights::Command => return not_allowed("GET"),
-        "/restart" if rights == Rights::Command => {
-            Some(vocabulary::Request::Restart { name: parameter(&head.uri, "name") })
-        }
-        "/signal" if rights == Rights::Command => {
-            match parameter(&head.uri, "signal").unwrap_or_default().parse::<Signal>() {
-                Ok(signal) => Some(vocabulary::Request::Signal { signal, name: parameter(&head.uri, "name") }),
-                Err(error) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
-            }
-        }
         "/" | "/metrics" | "/status" | "/livez" | "/readyz" | "/healthz" => None,
-        "/record" if rights == Rights::Command => None,
-        "/reload" if rights == Rights::Command => Some(vocabulary::Request::Reload),
-        "/stop" if rights == Rights::Command => Some(vocabulary::Request::Stop),
-        "/step-down" if rights == Rights::Command => {
-            Some(vocabulary::Request::StepDown { to: parameter(&head.uri, "to") })
-        }
-        "/maintenance/on" if rights == Rights::Command => {
+        // Whoever may only look finds nothing below.
+        _ if rights == Rights::Look => return text(StatusCode::NOT_FOUND, "no such page"),
+        "/kv" => return key(&head, body, endpoint).await,
+        "/wait" if head.method == Method::GET => return wait(&head.uri, endpoint).await,
+        "/wait" => return not_allowed("GET"),
+        "/restart" => Some(vocabulary::Request::Restart { name: parameter(&head.uri, "name") }),
+        "/signal" => match parameter(&head.uri, "signal").unwrap_or_default().parse::<Signal>() {
+            Ok(signal) => Some(vocabulary::Request::Signal { signal, name: parameter(&head.uri, "name") }),
+            Err(error) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
+        },
+        "/record" => None,
+        "/reload" => Some(vocabulary::Request::Reload),
+        "/stop" => Some(vocabulary::Request::Stop),
+        "/step-down" => Some(vocabulary::Request::StepDown { to: parameter(&head.uri, "to") }),
+        "/maintenance/on" => {
             let lasts = parameter(&head.uri, "for").map(|lasts| duration::parse(&lasts)).transpose();
             let lasts = match lasts {
                 Ok(lasts) => lasts,
@@ -76,19 +72,17 @@ pub async fn answer(request: Request<Incoming>, endpoint: &Endpoint, rights: Rig
             };
             Some(vocabulary::Request::BeginMaintenance { lasts, reason: parameter(&head.uri, "reason") })
         }
-        "/maintenance/off" if rights == Rights::Command => Some(vocabulary::Request::EndMaintenance),
-        "/metric" if rights == Rights::Command => {
+        "/maintenance/off" => Some(vocabulary::Request::EndMaintenance),
+        "/metric" => {
             let values = parameters(&head.uri, "set").map(|set| match set.rsplit_once('=') {
                 Some((of, value)) => (of.to_owned(), value.to_owned()),
                 None => (set, String::new()),
             });
             Some(vocabulary::Request::PushMetrics { values: values.collect() })
         }
-        "/task/run" if rights == Rights::Command => {
-            Some(vocabulary::Request::RunTask { name: parameter(&head.uri, "name").unwrap_or_default() })
-        }
-        "/accept-term" if rights == Rights::Command => Some(vocabulary::Request::AcceptTerm),
-        "/accept-loss" if rights == Rights::Command => Some(vocabulary::Request::AcceptLoss),
+        "/task/run" => Some(vocabulary::Request::RunTask { name: parameter(&head.uri, "name").unwrap_or_default() }),
+        "/accept-term" => Some(vocabulary::Request::AcceptTerm),
+        "/accept-loss" => Some(vocabulary::Request::AcceptLoss),
         _ => return text(StatusCode::NOT_FOUND, "no such page"),
     };
     match order {

@@ -300,12 +300,12 @@ fn add_rows(path: &str, schema: &Value, rows: &mut Vec<[String; 3]>) {
     }
 }
 
-fn source(file: &str) -> String {
+pub fn source(file: &str) -> String {
     fs::read_to_string(of_the_repository(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 /// The fields or variants of an item, with their comments, in order.
-fn documented(source: &str, item: &str) -> Vec<(String, String)> {
+pub fn documented(source: &str, item: &str) -> Vec<(String, String)> {
     let (_, body) = source.split_once(item).unwrap_or_else(|| panic!("there is no `{item}`"));
     let (body, _) = body.split_once("\n}").expect("it ends");
     let (mut found, mut comment) = (Vec::new(), String::new());

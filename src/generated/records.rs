@@ -1,13 +1,15 @@
 //! What the core decides of the records that are kept, each for a bug that there was. `make replay RECORD=FILE` prints it
 //! of any other.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::emitted::{documented, source};
 use super::{is_current, of_the_repository};
-use crate::config::{Config, Context, Loaded, Signal};
+use crate::config::{Config, Context, Loaded, Query, Signal};
 use crate::recorder::Recorder;
 use crate::supervisor::machines::election::event::{Acquisition, Certification, ElectionEvent, Renewal, RequestId};
 use crate::supervisor::machines::election::record::{
@@ -36,7 +38,7 @@ fn every_record_that_is_kept_is_decided_as_it_should_be() {
     }
 }
 
-/// Every kind of event, each with all that it may hold.
+/// Every kind of event and of order, each with all that it may hold; of the election's those that come from outside.
 fn one_of_each(config: &Loaded) -> Vec<Event> {
     let (run, session, term) = (RunId(1), SessionId(u128::MAX), Term(u64::MAX));
     let error = SpawnError { code: 127, message: "no \"such\" file\n".to_owned(), hope: Hope::IfItWasThere };
@@ -91,6 +93,8 @@ fn one_of_each(config: &Loaded) -> Vec<Event> {
         ..Default::default()
     };
     let control = |request| Event::Control { reply: ReplyId(1), request };
+    let change = KeyChange::Put(Value(vec![0; 3].into()));
+    let key_request = KeyRequest { key: "k".to_owned(), operation: KeyOperation::Change(change) };
     let ask = RequestId(1);
     let election = |event| Event::Election(event);
     let peer = |answer| PeerRank { id: "a".into(), term: Term(7), answer, stands: true };
@@ -116,7 +120,8 @@ fn one_of_each(config: &Loaded) -> Vec<Event> {
         Event::StrayEnded { status: ExitStatus::Exited(3) },
         Event::Followed { run, pid: None },
         Event::Probed { run, result: Err(failed()) },
-        Event::Notified(notification),
+        Event::Notified(notification.clone()),
+        Event::CoprocessNotified { name: "agent".to_owned(), said: notification },
         Event::Published { service: "web".to_owned(), result: Ok(advertised) },
         Event::Withdrawn { service: "web".to_owned(), result: Err(failed()) },
         saw(Ok(Observation::Instances([instance].into()))),
@@ -138,6 +143,10 @@ fn one_of_each(config: &Loaded) -> Vec<Event> {
         Event::Calendar(Calendar::booted_at(jiff::Timestamp::UNIX_EPOCH)),
         control(Request::PushMetrics { values: vec![("a{b=\"c\"}".to_owned(), "1".to_owned())] }),
         control(Request::RunTask { name: "backup".to_owned() }),
+        control(Request::Restart { name: Some("agent".to_owned()) }),
+        control(Request::Signal { signal: Signal::HUP, name: None }),
+        control(Request::Await { query: Query::Key { key: "k".to_owned() }, within: Duration::from_secs(1) }),
+        control(Request::Key { request: key_request, fenced: true }),
         control(Request::Reload),
         Event::ConfigLoaded(Ok(Box::new(config.clone()))),
         Event::ConfigLoaded(Err(failed())),
@@ -174,8 +183,8 @@ fn one_of_each(config: &Loaded) -> Vec<Event> {
     ]
 }
 
-#[test]
-fn a_record_leads_the_core_to_what_the_events_themselves_led_it_to() {
+/// A config with something for most of them.
+fn loaded() -> Loaded {
     let text = "process = { exec = [\"main\"], env_from_files = { A = \"/run/a\" } }\n\
                 stop.within = \"1s\"\n\
                 hooks.on_promote = { exec = [\"promote\"] }\n\
@@ -186,7 +195,28 @@ fn a_record_leads_the_core_to_what_the_events_themselves_led_it_to() {
                 [[watch]]\nname = \"app\"\nservice = \"app\"\nsignal = \"HUP\"\n\
                 template = { source = \"/s\", destination = \"/d\", check = [\"nginx\", \"{}\"] }\n";
     let context = Context { hostname: "web1".to_owned(), ..Context::default() };
-    let loaded = Config::from_text(text, Path::new("t.toml"), None, &context).unwrap_or_else(|error| panic!("{error}"));
+    Config::from_text(text, Path::new("t.toml"), None, &context).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn every_kind_of_event_is_put_on_record() {
+    let events = one_of_each(&loaded());
+    let of = |text: String| text.chars().take_while(char::is_ascii_alphanumeric).collect::<String>();
+    let orders = events.iter().filter_map(|event| match event {
+        Event::Control { request, .. } => Some(of(format!("{request:?}"))),
+        _ => None,
+    });
+    let orders: BTreeSet<String> = orders.collect();
+    let events: BTreeSet<String> = events.iter().map(|event| of(format!("{event:?}"))).collect();
+    let source = source("src/supervisor/vocabulary/event.rs");
+    let kinds = |item| documented(&source, item).into_iter().map(|(name, _)| name).collect::<BTreeSet<String>>();
+    assert_eq!(events, kinds("pub enum Event {"));
+    assert_eq!(orders, kinds("pub enum Request {"));
+}
+
+#[test]
+fn a_record_leads_the_core_to_what_the_events_themselves_led_it_to() {
+    let loaded = loaded();
     let mut recorder = Recorder::new(loaded.written.clone(), 7);
     let mut script = Script::of(Supervisor::new(loaded.config.clone(), 7));
     let mut decided = Vec::new();

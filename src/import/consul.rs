@@ -34,6 +34,11 @@ pub(super) fn consul(root: &At<'_>, document: &mut Document, notes: &mut Notes) 
         }
         return;
     }
+    object(&at, table, notes);
+}
+
+/// Version 3's object.
+fn object(at: &At<'_>, table: &mut Table, notes: &mut Notes) {
     at.only(&["address", "scheme", "token", "tls"], notes);
     if let (Some(entry), Some(address)) = (at.get("address"), at.some_text("address", notes)) {
         let mut address = with_a_host(address.trimmed());
@@ -91,7 +96,7 @@ pub(super) fn consul(root: &At<'_>, document: &mut Document, notes: &mut Notes) 
     if (is_https || may_be_https) && !matches!(verify, Some(Flag::Is(true))) {
         // Where nothing is set it is no loss.
         let counts = is_https && !verify.as_ref().is_some_and(Flag::usual);
-        unverified(tls.as_ref().unwrap_or(&at), table, &authorities, counts);
+        unverified(tls.as_ref().unwrap_or(at), table, &authorities, counts);
     }
     table.notes.extend(notes.take());
 }

@@ -347,6 +347,16 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
     if !is_main && raw {
         table.set("output", Value::text("raw"));
     }
+    notes.extend(lost(section, kills));
+    notes.extend(where_output_goes(section, is_main, raw));
+    table.notes.extend(notes);
+    if let Some(seconds) = patience(section) {
+        table.set("stop_timeout", Value::text(format!("{seconds}s")));
+    }
+}
+
+/// What of a program isn't carried over.
+fn lost(section: &Section<'_>, kills: bool) -> Vec<Note> {
     let lost = [
         ("numprocs", "one process is started here", section.get("numprocs").is_some_and(|count| count != "1")),
         (
@@ -356,11 +366,13 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
         ),
         ("stopsignal", "it is told to stop by TERM before it is killed here", kills),
     ];
-    for (key, what, is) in lost {
-        if is {
-            notes.push(note(section.span(key), path(key), what, true));
-        }
-    }
+    let told = lost.into_iter().filter(|(_, _, is)| *is);
+    told.map(|(key, what, _)| note(section.span(key), format!("[{}] {key}", section.name), what, true)).collect()
+}
+
+/// What becomes of output that went to a file.
+fn where_output_goes(section: &Section<'_>, is_main: bool, raw: bool) -> Vec<Note> {
+    let mut notes = Vec::new();
     for key in ["stdout_logfile", "stderr_logfile"] {
         let to_a_file = section
             .get(key)
@@ -371,13 +383,10 @@ fn program(section: &Section<'_>, is_main: bool, several: bool, outside: &Names<
             false => "what it prints goes to pilotfish's log; `output = \"raw\"` passes it through as it is",
         };
         if to_a_file {
-            notes.push(note(section.span(key), path(key), where_to, false));
+            notes.push(note(section.span(key), format!("[{}] {key}", section.name), where_to, false));
         }
     }
-    table.notes.extend(notes);
-    if let Some(seconds) = patience(section) {
-        table.set("stop_timeout", Value::text(format!("{seconds}s")));
-    }
+    notes
 }
 
 /// supervisord starts what has run for `startsecs` again without a limit, and gives up only on starts that fail (process.py,

@@ -1,6 +1,6 @@
-//! Reads files that the config names in a thread beside the agent's only one: where they are kept may hang. Once they
-//! were read they are waited for no longer than a moment: a leader must not lose its lease because the file with its
-//! token can't be read for a while. Who asks for the first time has a deadline of its own.
+//! Reads files that the config names, and keeps what was found: where they are kept may hang, so once they were read they
+//! are waited for no longer than a moment. A leader must not lose its lease because the file with its token can't be read
+//! for a while. Who asks for the first time has a deadline of its own.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::files::in_a_thread;
+use crate::files::Reader;
 
 /// After this what was read last is used. Of the two seconds that an election's request has, this must leave enough.
 const MOMENT: Duration = Duration::from_millis(200);
 
 /// One reader of files. Of storage that hangs, one thread waits, however often it is asked.
 pub struct Storage<T> {
-    turn: Arc<tokio::sync::Mutex<()>>,
+    reader: Reader,
     kept: Arc<Mutex<Kept<T>>>,
 }
 
@@ -35,7 +35,7 @@ impl<T> std::fmt::Debug for Storage<T> {
 
 impl<T> Default for Storage<T> {
     fn default() -> Storage<T> {
-        Storage { turn: Arc::default(), kept: Arc::new(Mutex::new(Kept { found: None, hangs: false })) }
+        Storage { reader: Reader::default(), kept: Arc::new(Mutex::new(Kept { found: None, hangs: false })) }
     }
 }
 
@@ -69,25 +69,21 @@ impl<T: Clone + Send + 'static> Storage<T> {
         Ok(Ok(last))
     }
 
-    /// The thread is none of those few that other storage may hold.
     async fn read_now<E: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> io::Result<Result<T, E>> {
-        let turn = Arc::clone(&self.turn).lock_owned().await;
         let kept = Arc::clone(&self.kept);
-        in_a_thread(move || {
+        let read = move || {
             let found = read();
             let mut kept = lock(&kept);
             kept.hangs = false;
             if let Ok(found) = &found {
                 kept.found = Some(found.clone());
             }
-            drop(kept);
-            drop(turn);
             found
-        })
-        .await
+        };
+        self.reader.read(read).await
     }
 }
 

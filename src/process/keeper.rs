@@ -1,4 +1,4 @@
-//! The keeper of a run: a tiny process between the agent and a hook or check. All that the run starts stays below it,
+//! The keeper of a run: a tiny process between the agent and a command. All that the run starts stays below it,
 //! whatever it does (prctl(2), PR_SET_CHILD_SUBREAPER: orphans come to the nearest subreaper), so the keeper has ended
 //! when, and only when, nothing of the run is left; the kernel counts, in waitpid(2). And as long as the agent hasn't
 //! reaped it, its process id is nobody else's, so who is below it is of the run. It decides nothing.

@@ -2,7 +2,7 @@
 //!
 //! - [`signals`]: what the agent was given, and all signals that come to it.
 //! - [`guard`]: a second process, that kills when a leader's time is over.
-//! - `reaper`: the agent's only waitpid. `keeper`: a process between the agent and a hook or check, by which it is known
+//! - `reaper`: the agent's only waitpid. `keeper`: a process between the agent and a command, by which it is known
 //!   what is of that run, and when nothing is. `strays`: signals for many: what main left behind, or all of a run.
 //!   `tree`: who descends from whom. `apart`: how keepers and the guard live beside the agent.
 //! - `start`, `command`, `launch`, `child`: from an order to a running program. `environment`, `users`, `limits`,
@@ -115,7 +115,7 @@ pub struct Processes {
     warnings: Vec<String>,
 }
 
-/// A child this agent started and hasn't reaped: main, or the keeper of a hook or check.
+/// A child this agent started and hasn't reaped: main, or the keeper of a command.
 struct Child {
     /// `None` when its start failed, which has been told.
     run: Option<RunId>,

@@ -26,7 +26,7 @@ const FOR_MAIN_ALONE: [&str; 6] =
 /// Which of them name the process they are meant for: where they name the agent, they are to name main.
 const NAMING_A_PROCESS: [&str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
 
-/// A hook, check or coprocess to start.
+/// A command to start.
 pub struct Order<'a> {
     /// What it is for.
     pub job: &'a Job,
@@ -170,7 +170,7 @@ impl Processes {
         })
     }
 
-    /// Starts a hook, check or coprocess: below a keeper, in a process group of its own, with `stdin` or nothing to read,
+    /// Starts a command: below a keeper, in a process group of its own, with `stdin` or nothing to read,
     /// its output captured line by line into the log unless it is raw, and no descriptor but `keep`. Of [`Job::Rank`] and
     /// [`Job::Sensor`] standard output is not logged but told, before its end. Answers `Spawned` or `SpawnFailed`. Call it
     /// inside the runtime.
@@ -376,7 +376,7 @@ pub fn read_files(process: &config::Process) -> Result<Secrets, SpawnError> {
     read_values(&process.exec, &process.env_from_files)
 }
 
-/// The same of a hook or check.
+/// The same of a command.
 ///
 /// # Errors
 /// The same.

@@ -37,11 +37,11 @@ use sequence::orders::Orders;
 use sequence::post_start::PostStart;
 use sequence::role::{self, Leadership, Role};
 use sequence::signals::PassedOn;
-use sequence::stopping::{Cause, StopStage, Stopping};
+use sequence::stopping::{StopStage, Stopping};
 use sequence::waits::Wait;
 use vocabulary::{
-    Answer, Calendar, ExitStatus, Follow, HookCount, Job, MainStatus, Phase, ReplyId, Request, RunId, StartReason,
-    Step, earliest,
+    Calendar, ExitStatus, Follow, HookCount, Job, LastRun, MainStatus, Phase, ReplyId, RunId, StartReason, Step,
+    earliest,
 };
 
 pub use vocabulary::{Effect, Event, Notice, Status, Time};
@@ -97,7 +97,7 @@ pub struct Supervisor {
     /// Who asked for a reload under way.
     reloading: Option<Vec<ReplyId>>,
     jitter: Jitter,
-    last_run: u64,
+    last_run: LastRun,
     main_status: MainStatus,
     /// What became of main last, for people.
     main_why: String,
@@ -143,7 +143,7 @@ impl Supervisor {
             orders: Orders::default(),
             reloading: None,
             jitter: Jitter::new(seed),
-            last_run: 0,
+            last_run: LastRun::default(),
             main_status: MainStatus::default(),
             main_why: String::new(),
             hook_counts: BTreeMap::new(),
@@ -268,49 +268,7 @@ impl Supervisor {
                 self.with_watch(step, &watch, |watch, context| watch.hinted(sent, context));
             }
             Event::Witness { stands } => self.witness_stands(step, stands),
-            Event::Control { reply, request: Request::Stop } => {
-                self.stop(step, "asked for at the control endpoint".to_owned(), Cause::Control);
-                step.out.push(Effect::Reply { reply, answer: Answer::Done("stopping".to_owned()) });
-            }
-            Event::Control { reply, request: Request::Restart { name } } => self.order_restart(step, reply, name),
-            Event::Control { reply, request: Request::Signal { signal, name } } => {
-                self.order_signal(step, reply, signal, name);
-            }
-            Event::Control { reply, request: Request::Await { query, within } } => {
-                self.await_query(step, reply, query, within);
-            }
-            Event::Control { reply, request: Request::Key { request, fenced } } => {
-                self.order_key(step, reply, request, fenced);
-            }
-            Event::Control { reply, request: Request::StepDown { to } } => {
-                let result = self.step_down(step, to);
-                step.out.push(Effect::Reply { reply, answer: result.into() });
-            }
-            Event::Control { reply, request: Request::AcceptTerm } => {
-                let result = self.accept_term(step);
-                step.out.push(Effect::Reply { reply, answer: result.into() });
-            }
-            Event::Control { reply, request: Request::AcceptLoss } => {
-                let result = self.accept_loss(step);
-                step.out.push(Effect::Reply { reply, answer: result.into() });
-            }
-            Event::Control { reply, request: Request::BeginMaintenance { lasts, reason } } => {
-                let result = self.begin_maintenance(step, lasts, reason);
-                step.out.push(Effect::Reply { reply, answer: result.into() });
-            }
-            Event::Control { reply, request: Request::EndMaintenance } => {
-                let result = self.end_maintenance(step);
-                step.out.push(Effect::Reply { reply, answer: result.into() });
-            }
-            Event::Control { reply, request: Request::PushMetrics { values } } => {
-                let result = self.push_metrics(&values);
-                step.out.push(Effect::Reply { reply, answer: result.into() });
-            }
-            Event::Control { reply, request: Request::RunTask { name } } => {
-                let result = self.run_task(step, &name);
-                step.out.push(Effect::Reply { reply, answer: result.into() });
-            }
-            Event::Control { reply, request: Request::Reload } => self.reload(Some(reply), step.out),
+            Event::Control { reply, request } => self.ordered(step, reply, request),
             Event::ConfigLoaded(result) => self.loaded(step, result.map(|loaded| loaded.config)),
             Event::Calendar(calendar) => self.calendar_is_set(step, calendar),
             Event::Printed { run, text } => {
@@ -482,8 +440,7 @@ impl Supervisor {
     }
 
     fn next_run(&mut self) -> RunId {
-        self.last_run += 1;
-        RunId(self.last_run)
+        self.last_run.one_more()
     }
 }
 

@@ -63,20 +63,8 @@ pub(super) fn election(
     }
     let service = index.map(|index| &services[index]);
     let role_tags = raw.role_tags.map(|tags| role_tags(tags, place, root, service, catalog, validator));
-    let standby = raw.mode == Mode::Standby;
-    if standby && raw.prefer == Preference::Never {
-        validator.warn(
-            place.key("prefer").span(),
-            "the main process never runs: it doesn't stand, and only a leader's runs",
-            "`prefer = \"low\"` leaves the lock to the others for a while, `mode = \"role\"` runs replicas too",
-        );
-    }
-    if standby && raw.without_catalog == WithoutCatalog::Replica {
-        validator.warn(
-            place.key("without_catalog").span(),
-            "`without_catalog = \"replica\"` does nothing with `mode = \"standby\"`",
-            "a replica's main process doesn't run there; leave it out",
-        );
+    if raw.mode == Mode::Standby {
+        standby(raw.prefer, raw.without_catalog, place, validator);
     }
     let quorum = raw.rank.as_ref().and_then(|rank| rank.quorum);
     if quorum == Some(0) {
@@ -119,6 +107,24 @@ pub(super) fn election(
     };
     lease(&election, root, catalog, (hooks.on_demote.is_some(), beside), validator);
     election
+}
+
+/// Warns of what does nothing, or harm, where a replica's main doesn't run.
+fn standby(prefer: Preference, without_catalog: WithoutCatalog, place: Place<'_>, validator: &mut Validator<'_>) {
+    if prefer == Preference::Never {
+        validator.warn(
+            place.key("prefer").span(),
+            "the main process never runs: it doesn't stand, and only a leader's runs",
+            "`prefer = \"low\"` leaves the lock to the others for a while, `mode = \"role\"` runs replicas too",
+        );
+    }
+    if without_catalog == WithoutCatalog::Replica {
+        validator.warn(
+            place.key("without_catalog").span(),
+            "`without_catalog = \"replica\"` does nothing with `mode = \"standby\"`",
+            "a replica's main process doesn't run there; leave it out",
+        );
+    }
 }
 
 /// Where a leader's end is known to the catalog anyway, a witness has nothing to tell.

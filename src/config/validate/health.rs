@@ -237,7 +237,7 @@ fn may_be_restarted(
 }
 
 fn one_check(
-    raw: raw::Health,
+    mut raw: raw::Health,
     place: Place<'_>,
     checked: &Checked<'_>,
     services_broken: bool,
@@ -264,16 +264,35 @@ fn one_check(
     }
     validator.positive(place, "failures", raw.failures == 0, "1 turns it critical at the first failure");
     validator.positive(place, "successes", raw.successes == 0, "1 turns it passing at the first success");
-    let of = of(raw.of.map(|name| name.0.0), checked.coprocesses, place, validator);
+    let of = of(raw.of.take().map(|name| name.0.0), checked.coprocesses, place, validator);
     let services = checked.services;
-    let spoken_for = match raw.services {
+    let spoken_for = match raw.services.take() {
         Some(names) => spoken_for(&names, place.key("services"), services, services_broken, validator),
         None => {
             let of = ServiceOf::from(of.clone());
             services.iter().filter(|service| service.of == of).map(|service| service.id.clone()).collect()
         }
     };
-    let probe = if let Some(command) = raw.exec {
+    Health {
+        name: raw.name.take().map(|name| name.0.0).unwrap_or_else(|| kind.unwrap_or_default().to_owned()),
+        of,
+        interval: raw.interval.0,
+        timeout: raw.timeout.0,
+        grace: raw.grace.0,
+        start_interval: raw.start_interval.0,
+        failures: raw.failures,
+        successes: raw.successes,
+        on_failure: raw.on_failure,
+        services: spoken_for,
+        counts: raw.counts,
+        stand: raw.stand,
+        probe: probe(raw, place, validator),
+    }
+}
+
+/// What is asked, by the one key that says how.
+fn probe(raw: raw::Health, place: Place<'_>, validator: &mut Validator<'_>) -> Probe {
+    if let Some(command) = raw.exec {
         Probe::Exec { exec: exec(command), run_as: run_as(raw.user, raw.env, raw.env_from_files, place, validator) }
     } else if let Some(url) = raw.http {
         trust(url.0.0.starts_with("https://"), "a URL that isn't https", place, validator);
@@ -300,21 +319,6 @@ fn one_check(
         Probe::Grpc(GrpcProbe::of(url, Trust { ca: raw.ca.map(|ca| ca.0.0), insecure: anybody }))
     } else {
         Probe::Notify
-    };
-    Health {
-        name: raw.name.map(|name| name.0.0).unwrap_or_else(|| kind.unwrap_or_default().to_owned()),
-        of,
-        probe,
-        interval: raw.interval.0,
-        timeout: raw.timeout.0,
-        grace: raw.grace.0,
-        start_interval: raw.start_interval.0,
-        failures: raw.failures,
-        successes: raw.successes,
-        on_failure: raw.on_failure,
-        services: spoken_for,
-        counts: raw.counts,
-        stand: raw.stand,
     }
 }
 

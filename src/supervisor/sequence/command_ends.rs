@@ -14,7 +14,7 @@ impl Supervisor {
         ended: Option<(Job, Outcome)>,
     ) {
         let Some((job, outcome)) = ended else { return };
-        if job.is_hook() && !job.is_task() {
+        if job.is_told_of() && !job.is_task() {
             let count = self.hook_counts.entry(job.to_string()).or_default();
             match outcome.result() {
                 Ok(()) => count.succeeded += 1,

@@ -1,4 +1,5 @@
-//! What people order of a running container beyond its stop: start a process again, signal it, and say when something is so.
+//! What people order of a running container, and what each order becomes: start a process again, signal it, and say when
+//! something is so; the rest is elsewhere.
 
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::machines::election::ElectionEvent;
 use crate::supervisor::sequence::life::LifeStage;
 use crate::supervisor::sequence::role::Leadership;
+use crate::supervisor::sequence::stopping::Cause;
 use crate::supervisor::sequence::waits::subject;
 use crate::supervisor::vocabulary::{
-    Answer, Effect, Follow, KeyOperation, KeyRequest, Notice, Observation, ReplyId, Step, Time, earliest,
+    Answer, Effect, Follow, KeyOperation, KeyRequest, Notice, Observation, ReplyId, Request, Step, Time, earliest,
     is_elections_own,
 };
 
@@ -91,6 +93,29 @@ impl Orders {
 }
 
 impl Supervisor {
+    /// Does what is asked for at the control endpoint. What isn't answered here is answered once it is so, or can't be.
+    pub(in crate::supervisor) fn ordered(&mut self, step: &mut Step<'_>, reply: ReplyId, request: Request) {
+        let result = match request {
+            Request::Reload => return self.reload(Some(reply), step.out),
+            Request::Restart { name } => return self.order_restart(step, reply, name),
+            Request::Signal { signal, name } => return self.order_signal(step, reply, signal, name),
+            Request::Await { query, within } => return self.await_query(step, reply, query, within),
+            Request::Key { request, fenced } => return self.order_key(step, reply, request, fenced),
+            Request::Stop => {
+                self.stop(step, "asked for at the control endpoint".to_owned(), Cause::Control);
+                Ok("stopping".to_owned())
+            }
+            Request::StepDown { to } => self.step_down(step, to),
+            Request::AcceptTerm => self.accept_term(step),
+            Request::AcceptLoss => self.accept_loss(step),
+            Request::BeginMaintenance { lasts, reason } => self.begin_maintenance(step, lasts, reason),
+            Request::EndMaintenance => self.end_maintenance(step),
+            Request::PushMetrics { values } => self.push_metrics(&values),
+            Request::RunTask { name } => self.run_task(step, &name),
+        };
+        step.out.push(Effect::Reply { reply, answer: result.into() });
+    }
+
     /// Somebody wants main, or a coprocess, to be started again. It leaves the rotation first, and a leader's main its
     /// role, as when the container stops.
     pub(in crate::supervisor) fn order_restart(&mut self, step: &mut Step<'_>, reply: ReplyId, name: Option<String>) {

@@ -244,8 +244,7 @@ impl Supervisor {
         let Some(hook) = self.config.hooks.pre_stop.clone().filter(|hook| hook.when.applies(leads)) else {
             return self.tell_main(step, None);
         };
-        self.last_run += 1;
-        let run = RunId(self.last_run);
+        let run = self.last_run.one_more();
         (stopping.stage, stopping.tells) = (StopStage::PreStop { run }, false);
         let timeout = match self.is_any_left_before_main() || leads {
             // What follows has its half.
@@ -319,8 +318,7 @@ impl Supervisor {
         let left = stopping.deadline.map_or(hook.timeout, |at| step.now.until(at));
         // Those that stop after it have a chance, too.
         let left = if others { left / 2 } else { left };
-        self.last_run += 1;
-        let run = RunId(self.last_run);
+        let run = self.last_run.one_more();
         stopping.stage = StopStage::PostStop { run };
         let hook = Hook { timeout: hook.timeout.min(left), ..hook };
         let env = self.env(&Job::PostStop);

@@ -4,7 +4,7 @@
 use crate::supervisor::Supervisor;
 use crate::supervisor::machines::watch::{Context, Watch};
 use crate::supervisor::sequence::life::LifeStage;
-use crate::supervisor::vocabulary::{Effect, Rendering, RunId, Step};
+use crate::supervisor::vocabulary::{Effect, Rendering, Step};
 
 impl Supervisor {
     pub(in crate::supervisor) fn with_watch(
@@ -38,10 +38,7 @@ impl Supervisor {
         let paused = self.maintenance.is_some();
         let tells = self.life.stopping().is_none_or(|stopping| stopping.tells);
         let Supervisor { watches, commands, main, jitter, last_run, .. } = self;
-        let mut next_run = || {
-            *last_run += 1;
-            RunId(*last_run)
-        };
+        let mut next_run = || last_run.one_more();
         for watch in watches {
             let (env, next_run) = (env.clone(), &mut next_run);
             act(watch, &mut Context { commands, next_run, main, scope, leads, paused, tells, env, jitter, step });

@@ -34,7 +34,7 @@ pub enum Effect {
         /// `PILOTFISH_*` variables the core knows.
         env: Vec<(String, String)>,
     },
-    /// Start a hook or check in a process group of its own.
+    /// Start a command in a process group of its own.
     Spawn {
         /// Which run.
         run: RunId,

@@ -78,8 +78,8 @@ pub enum Event {
         /// Of which run.
         run: RunId,
     },
-    /// What a hook, check or coprocess whose process has ended left behind: it comes right after its [`Event::Exited`],
-    /// and again when nothing is left any more of what was.
+    /// What a command whose process has ended left behind: it comes right after its [`Event::Exited`], and again when
+    /// nothing is left any more of what was.
     RunLeft {
         /// Which run.
         run: RunId,
@@ -283,12 +283,12 @@ pub enum Request {
     Reload,
     /// Stop the container.
     Stop,
-    /// Start main again.
+    /// Stop a process and start it again.
     Restart {
         /// Which process; `None`: main.
         name: Option<String>,
     },
-    /// Send main a signal.
+    /// Send a process a signal.
     Signal {
         /// Which.
         signal: Signal,

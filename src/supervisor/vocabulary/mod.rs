@@ -27,7 +27,7 @@ pub use key::{
 pub use notice::Notice;
 pub use observation::{Follow, Instance, Observation, Rendering, Staged, Text};
 pub use reading::{Labels, MOST_PRINTED, Reading, SensorStatus};
-pub use run::{ExitStatus, Hope, Job, Pid, ProcessId, RunId, Secrets, SpawnError, StartReason, Target};
+pub use run::{ExitStatus, Hope, Job, LastRun, Pid, ProcessId, RunId, Secrets, SpawnError, StartReason, Target};
 pub use sentence::foreign_lock;
 pub use service::{Advertised, Registration, ServiceStatus};
 pub use status::{

@@ -12,6 +12,18 @@ use crate::exit_codes;
 #[cfg_attr(test, derive(serde::Deserialize))]
 pub struct RunId(pub u64);
 
+/// The run that was numbered last.
+#[derive(Debug, Default)]
+pub struct LastRun(u64);
+
+impl LastRun {
+    /// The number of another one.
+    pub fn one_more(&mut self) -> RunId {
+        self.0 += 1;
+        RunId(self.0)
+    }
+}
+
 /// A process id in the agent's own PID namespace.
 pub type Pid = i32;
 
@@ -155,9 +167,9 @@ pub enum Job {
 }
 
 impl Job {
-    /// Whether it is one of the user's hooks or tasks, which are told of when they start and end (checks aren't: they
-    /// run every few seconds).
-    pub fn is_hook(&self) -> bool {
+    /// Whether people are told when it starts and ends: of hooks and tasks they are, of checks they aren't, which run every
+    /// few seconds.
+    pub fn is_told_of(&self) -> bool {
         match self {
             Job::PreStart { .. }
             | Job::PostStart
@@ -288,7 +300,7 @@ pub enum Target {
     Process(RunId),
     /// The process group of a run.
     Group(RunId),
-    /// Every process of a hook or check, whatever it did to get away.
+    /// Every process of a command, whatever it did to get away.
     All(RunId),
     /// Every process main left behind.
     Strays,

@@ -1,5 +1,5 @@
-//! When commands are ended, and how long each has before SIGKILL: one that nobody wants any more, those of a role that is gone,
-//! and all, as the container ends.
+//! When commands are ended, and how long each has before SIGKILL: one that nobody wants any more, those of a role that is
+//! gone, and all, as the container ends.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Commands {
         if let Some(command) = self.live.get_mut(&run)
             && let RunState::Running { .. } = command.state
         {
-            if command.job.is_hook() {
+            if command.job.is_told_of() {
                 step.out.push(Effect::Say(Notice::HookSkipped { hook: command.job.clone() }));
             }
             // Only a leader's may have all its time: the election counts on it. Others hold somebody up.

@@ -151,7 +151,7 @@ impl Commands {
     /// Starts one that may leave something for so long, if its hook says so.
     pub fn start_keeping(&mut self, step: &mut Step<'_>, run: RunId, order: Launch, keeps_for: KeptFor) {
         let Launch { job, hook, env, stdin } = order;
-        if job.is_hook() {
+        if job.is_told_of() {
             step.out.push(Effect::Say(Notice::HookStarted { hook: job.clone() }));
         }
         let state = RunState::Running { until: Some(step.now + hook.timeout) };
@@ -388,7 +388,7 @@ impl Commands {
         for (run, command) in &mut self.live {
             match &mut command.state {
                 RunState::Running { until: Some(until) } if *until <= step.now => {
-                    if command.job.is_hook() {
+                    if command.job.is_told_of() {
                         let (hook, timeout) = (command.job.clone(), command.timeout);
                         step.out.push(Effect::Say(Notice::HookTimedOut { hook, timeout }));
                     }

@@ -44,7 +44,7 @@ impl Outcome {
 
 /// Hooks are reported here, once for all of them; checks speak for themselves.
 pub(super) fn report(job: &Job, outcome: &Outcome, took: Duration, out: &mut Vec<Effect>) {
-    if !job.is_hook() {
+    if !job.is_told_of() {
         return;
     }
     let hook = job.clone();

@@ -1,7 +1,7 @@
 //! One coprocess: whether it is to run, runs, is being ended, or has ended for good; [`readiness`] says whether it is
-//! ready, [`ends`] what follows when it ends, [`following`] which process it is, [`orders`] who wants it restarted. Its processes are among
-//! [`Commands`](crate::supervisor::machines::commands::Commands), as those of hooks are; this says what comes next, and
-//! starts nothing itself.
+//! ready, [`ends`] what follows when it ends, [`following`] which process it is, [`orders`] who wants it restarted. Its
+//! processes are among [`Commands`](crate::supervisor::machines::commands::Commands), as those of hooks are; this says
+//! what comes next, and starts nothing itself.
 
 mod ends;
 mod following;

@@ -1,9 +1,11 @@
 //! Who leads: one candidate's part in an election, as a pure machine. It takes events with the time they are learnt and
 //! answers with orders; it reads no clock and speaks to no store.
 //!
-//! [`candidate`] is the way from seeing the lock free to holding it, [`tenure`] the way from holding it to being rid
-//! of it again, [`eligibility`] whether to stand at all, [`trouble`] what is said of a store that fails. What differs between stores comes in as data: what a session
-//! promises ([`record::Guarantee`]), and what a view shows.
+//! [`candidate`] is the way from seeing the lock free to holding it (by [`attempt`]s), [`hold_off`] how long a winner
+//! waits, [`ranking`] whom it compares itself with, [`tenure`] the way from holding the lock to being rid of it again,
+//! [`demotion`] why; [`eligibility`] whether to stand at all, [`certificate`] and [`namesake`] what is known of another
+//! life under the lock, [`trouble`] what is said of a store that fails. What differs between stores comes in as data:
+//! what a session promises ([`record::Guarantee`]), and what a view shows.
 //!
 //! A leader acts from [`ElectionEffect::Promote`] until [`ElectionEvent::OutOfRole`]. That no two act at once follows from the
 //! [`rules::Rule`]s, each of which is named where it is kept, under the assumptions that the store keeps its promise,

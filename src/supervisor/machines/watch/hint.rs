@@ -1,4 +1,5 @@
-//! A signal that main is still to get: one that it would die of waits until it wouldn't, or until the role comes that it is for.
+//! A signal that main is still to get: one that it would die of waits until it wouldn't, or until the role comes that it
+//! is for.
 
 use std::time::Duration;
 

@@ -29,8 +29,7 @@ impl Supervisor {
         }
         leadership.announced = leader;
         let Some(hook) = self.config.hooks.on_leader_change.clone() else { return };
-        self.last_run += 1;
-        let run = RunId(self.last_run);
+        let run = self.last_run.one_more();
         leadership.announcing = Some(run);
         let env = self.env(&Job::OnLeaderChange);
         let hook = Hook { when: When::Replica, ..hook };

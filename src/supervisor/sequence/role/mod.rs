@@ -3,8 +3,9 @@
 //! [`election`](crate::supervisor::machines::election).
 //!
 //! Here is what a container's part is made of and how the election's orders are obeyed; [`transition`] is the way into
-//! the leader's role and out of it, [`preparation`] whether main may start in its role, [`announce`] who learns of it, [`complaints`] what is said of a store that fails,
-//! [`rank`] what others ask, [`report`] what people are told.
+//! the leader's role and out of it, [`preparation`] whether main may start in its role, [`acting`] how a leader says that it
+//! acts, [`announce`] who learns of it, [`complaints`] what is said of a store that fails, [`rank`] what others ask,
+//! [`report`] what people are told.
 
 mod acting;
 mod announce;

@@ -92,8 +92,7 @@ impl Supervisor {
             *part = Part::Leader;
             return self.tell_election(ElectionEvent::Promoted { result: Ok(()) });
         };
-        self.last_run += 1;
-        let run = RunId(self.last_run);
+        let run = self.last_run.one_more();
         *promotion = Promotion::Running(run);
         *part = Part::Leader;
         let env = self.env(&Job::OnPromote);
