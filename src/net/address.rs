@@ -3,22 +3,15 @@
 //! of the kernel decide. It looks up no names.
 
 mod flags;
-mod lately;
 mod network;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use nix::errno::Errno;
 
 use crate::config::{AddressSpec, Family};
-use lately::WaysOut;
 use network::{Address, addresses, source};
-
-/// As every caller of this process saw them: there is one network.
-static WAYS_OUT: Mutex<WaysOut> = Mutex::new(WaysOut::new());
 
 /// The address to advertise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,14 +46,6 @@ pub enum AddressError {
         /// What there is instead.
         there: String,
     },
-    /// What led out of here isn't there for the moment.
-    #[error("{gone} had the default route and is gone; {there} has none (name its interface, if others reach it)")]
-    Gone {
-        /// The address that was there.
-        gone: String,
-        /// What is left.
-        there: String,
-    },
 }
 
 /// The address to advertise now: the first spec that matches wins, but one that matches nothing others reach.
@@ -73,10 +58,7 @@ pub fn advertised(specs: &[AddressSpec]) -> Result<Chosen, AddressError> {
         return Ok(fixed(*address));
     }
     match addresses() {
-        Ok(all) => {
-            let gone = WAYS_OUT.lock().unwrap_or_else(PoisonError::into_inner).note(&all, Instant::now());
-            select(specs, &all, &gone)
-        }
+        Ok(all) => select(specs, &all),
         Err(source) => by_route(specs).ok_or(AddressError::List { source }),
     }
 }
@@ -102,18 +84,14 @@ fn by_route(specs: &[AddressSpec]) -> Option<Chosen> {
 ///
 /// What has the default route is where others reach this host, and most often out for a moment only (a cable, a switch that
 /// restarts): another is taken for it if it has a default route too, or is named by the config, and not any that is just there.
-/// Where it is `gone` altogether, nothing is advertised rather than that.
 ///
 /// An IPv6 link-local address means nothing without the interface it is on, so it is advertised only when its network
 /// or index is asked for by itself.
-fn select(specs: &[AddressSpec], all: &[Address], gone: &[Address]) -> Result<Chosen, AddressError> {
-    let gone = gone.iter().find(|gone| specs.iter().any(|spec| is_any_of(spec, gone.address)));
+fn select(specs: &[AddressSpec], all: &[Address]) -> Result<Chosen, AddressError> {
     let picked: Vec<_> = specs.iter().map(|spec| (spec, pick(spec, all))).collect();
+    let some_leads_out = picked.iter().any(|(_, found)| found.is_some_and(has_way_out));
     // Whatever else this spec matches is just there.
-    let is_missed = |spec: &AddressSpec| {
-        let is_routed = |found: &Option<&Address>| found.is_some_and(has_way_out);
-        matches!(spec, AddressSpec::Any(_)) && (gone.is_some() || picked.iter().any(|(_, found)| is_routed(found)))
-    };
+    let is_missed = |spec: &AddressSpec| matches!(spec, AddressSpec::Any(_)) && some_leads_out;
     let mut passed: Vec<(&AddressSpec, &Address)> = Vec::new();
     let found = picked.iter().find_map(|&(spec, found)| match (spec, found) {
         (AddressSpec::Static(address), _) => Some(fixed(*address)),
@@ -130,17 +108,13 @@ fn select(specs: &[AddressSpec], all: &[Address], gone: &[Address]) -> Result<Ch
         }
     });
     let any = || {
-        let is_left = |(spec, passed): &&(&AddressSpec, &Address)| gone.is_none() || !is_any_of(spec, passed.address);
-        let routed = passed.iter().find(|(_, passed)| has_way_out(passed));
-        let (spec, found) = routed.or_else(|| passed.iter().find(is_left))?;
+        let (spec, found) = passed.iter().find(|(_, passed)| has_way_out(passed)).or(passed.first())?;
         Some(Chosen { address: found.address, why: why(spec, found, None, all) })
     };
     let found = found.or_else(any);
     found.ok_or_else(|| {
         let wanted = list(specs.iter());
-        if let (Some(gone), Some((_, there))) = (gone, passed.first()) {
-            AddressError::Gone { gone: gone.to_string(), there: there.to_string() }
-        } else if all.iter().all(|a| a.address.is_loopback()) {
+        if all.iter().all(|a| a.address.is_loopback()) {
             AddressError::OnlyLoopback { wanted }
         } else {
             AddressError::NoMatch { wanted, there: list(all.iter()) }
@@ -157,11 +131,6 @@ fn trouble(spec: &AddressSpec, found: &Address) -> Option<&'static str> {
 /// Whether the interface is one that leads out, be it by the other family.
 fn leads_out(found: &Address, all: &[Address]) -> bool {
     all.iter().any(|a| a.interface == found.interface && has_way_out(a))
-}
-
-/// Whether the spec leaves it to the default route which address of this one's family is meant.
-fn is_any_of(spec: &AddressSpec, address: IpAddr) -> bool {
-    matches!(spec, AddressSpec::Any(family) if is(address, *family))
 }
 
 fn has_way_out(address: &Address) -> bool {

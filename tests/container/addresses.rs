@@ -244,32 +244,3 @@ fn where_there_is_nothing_but_loopback_check_says_so_and_what_to_write() {
     );
     assert_eq!(advertised("", r#"["static:192.0.2.7"]"#), "192.0.2.7: as configured");
 }
-
-/// A network manager that starts again takes the host's address away for a moment.
-#[test]
-fn while_the_hosts_address_is_taken_away_no_bridge_of_dockers_is_advertised() {
-    let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("c.toml");
-    let here = directory.path().display();
-    let text = format!(
-        "[process]\nexec = [\"sleep\", \"60\"]\n[[service]]\nname = \"web\"\nid = \"web\"\nport = 80\nttl = \"2s\"\n\
-         [catalog]\nbackend = \"local\"\ndirectory = \"{here}/catalog\"\n[control]\nsocket = \"{here}/c.sock\"\n"
-    );
-    fs::write(&config, text).unwrap();
-    let script = format!(
-        r#"PATH=$PATH:/usr/sbin:/sbin; set -e; ip link set lo up; {DOCKER} {ENS3}
-        host() {{ ip addr add 10.20.0.5/24 dev ens3; ip route add default via 10.20.0.254; }}
-        sees() {{ n=0; until "$0" status -c "$1" | grep -q "$2"; do n=$((n+1)); [ $n -lt 100 ] || exit 1; sleep 0.1; done; }}
-        host; "$0" -c "$1" 2>"$2/log" & agent=$!
-        trap 'kill $agent; wait $agent; cat "$2/log" >&2' EXIT
-        sees "$1" '10\.20\.0\.5: on ens3'
-        ip addr flush dev ens3; sees "$1" 'had the default route and is gone'
-        ! "$0" status -c "$1" | grep '172\.1[78]\.0\.1: '
-        host; sees "$1" '10\.20\.0\.5: on ens3'; echo done"#
-    );
-    let mut shell = Command::new("unshare");
-    shell.args(["--net", "bash", "-c", &script]).arg(pilotfish()).arg(&config).arg(directory.path());
-    let output = shell.output().unwrap();
-    let (said, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
-    assert!(said.ends_with("done\n"), "{said}{errors}");
-}

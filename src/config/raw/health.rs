@@ -45,9 +45,9 @@ pub(crate) struct Service {
     /// `eth0`, `eth0:inet6`, `eth0[1]` (zero-based), `inet`, `inet6` (where the default route goes out), a network such
     /// as `10.0.0.0/8`, `static:192.0.2.7`. Where a spec leaves a choice, an address that stays comes before one that
     /// is secondary, deprecated, tentative or alone in its network. One that is down (or without a carrier), tentative or
-    /// of 169.254.0.0/16 gives way to what a later spec matches. While one of them has the default route, and for five minutes
-    /// after it was taken away, `inet` and `inet6` match nothing on an interface that hasn't (no bridge while a cable is out or
-    /// a network manager starts again). `check` and `status` say which one it is and why.
+    /// of 169.254.0.0/16 gives way to what a later spec matches. While one of them has the default route, `inet` and
+    /// `inet6` match nothing on an interface that hasn't (no bridge while a cable is out; where a network manager takes the
+    /// address away as well, name the interface). `check` and `status` say which one it is and why.
     ///
     /// `eth0` is a container's own interface nearly everywhere, also where the default route goes out of another one
     /// (overlay networks); a host's own is where its default route is; and some networks have IPv6 alone.

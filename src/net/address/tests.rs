@@ -4,10 +4,6 @@
 use super::network::AddressFlaw;
 use super::*;
 
-fn select(specs: &[AddressSpec], all: &[Address]) -> Result<Chosen, AddressError> {
-    super::select(specs, all, &[])
-}
-
 fn on(interface: &str, address: &str) -> Address {
     Address {
         interface: interface.to_owned(),
@@ -250,40 +246,6 @@ fn of_both_families_the_one_that_leads_out_is_taken_before_a_bridge() {
     // A network whose router speaks IPv6 alone, of its own accord.
     let host = network(&[bridge(), on("ens3", "10.20.0.5"), routed("ens3", "2001:db8::5", 1024)]);
     assert_eq!(chosen(&host, &default).0, "10.20.0.5");
-}
-
-#[test]
-fn an_address_that_is_taken_away_for_a_while_is_nobody_elses() {
-    let default = specs(&["eth0", "inet", "inet6"]);
-    let bridge = || [on("docker0", "172.17.0.1"), on("docker0", "fd00:d0cc::1")];
-    let with = |others: &[Address]| network(&[others, &bridge()].concat());
-    let (mut ways_out, start) = (WaysOut::new(), Instant::now());
-    let mut after = |seconds, all: &[Address], specs: &[AddressSpec]| {
-        let gone = ways_out.note(all, start + std::time::Duration::from_secs(seconds));
-        super::select(specs, all, &gone).map(|found| found.address.to_string()).map_err(|error| error.to_string())
-    };
-    // Who was never sent elsewhere is told what there is.
-    assert_eq!(after(0, &with(&[]), &default).unwrap(), "172.17.0.1");
-    assert_eq!(after(1, &with(&[routed("ens3", "10.20.0.5", 0)]), &default).unwrap(), "10.20.0.5");
-    assert_eq!(
-        after(9, &with(&[]), &default).expect_err("it is gone"),
-        "ens3 10.20.0.5 had the default route and is gone; docker0 172.17.0.1 has none (name its interface, if others \
-         reach it)"
-    );
-    // Another way out is one, and so is what the config names; and what lost its route alone is there.
-    for spec in ["docker0", "172.17.0.0/16"] {
-        assert_eq!(after(9, &with(&[]), &[specs(&[spec]), default.clone()].concat()).unwrap(), "172.17.0.1", "{spec}");
-    }
-    assert_eq!(after(9, &with(&[on("eth0", "10.9.9.9")]), &default).unwrap(), "10.9.9.9");
-    assert_eq!(
-        after(9, &network(&[&[on("ens3", "10.20.0.5")], &bridge()[..]].concat()), &default).unwrap(),
-        "10.20.0.5"
-    );
-    assert_eq!(after(9, &with(&[routed("wlan0", "2001:db8::5", 0)]), &default).unwrap(), "2001:db8::5");
-    // It came back, and went for good.
-    assert_eq!(after(20, &with(&[routed("ens3", "10.20.0.7", 0)]), &default).unwrap(), "10.20.0.7");
-    assert!(after(319, &with(&[]), &default).is_err());
-    assert_eq!(after(320, &with(&[]), &default).unwrap(), "172.17.0.1");
 }
 
 #[test]
