@@ -36,6 +36,9 @@ const WITNESS_AGAIN: Backoff = Backoff { first: Duration::from_millis(200), most
 /// Between two tries for an id that another container here has.
 const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 
+/// A session waits no longer for this container's file: it has four seconds in all.
+const WITNESS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Between two looks at this container's file.
 const WITNESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -271,7 +274,8 @@ impl LockClient {
     /// # Errors
     /// The store can't be asked, refuses, or promises nothing.
     pub async fn open(&self) -> Result<(SessionId, Guarantee, Revision), Error> {
-        self.open_witness().await;
+        // Where its disk hangs, the lease alone has to tell of this container's end.
+        let _ = tokio::time::timeout(WITNESS_WITHIN, self.open_witness()).await;
         match &*self.backend {
             Backend::None => Err(Error::NotConfigured),
             Backend::Local(local) => local.open_session(&self.candidate).await.map_err(Error::Local),

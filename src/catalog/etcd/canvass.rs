@@ -61,6 +61,7 @@ async fn ask_until_sure(dialer: Arc<Dialer>, clusters: Arc<Clusters>) {
     loop {
         let someone_names_none = ask_all(&dialer, &clusters).await;
         clusters.all_were_asked();
+        clusters.settle(Instant::now());
         // Where members don't say their cluster there is nothing to know.
         if clusters.is_named_by_most() || someone_names_none && clusters.is_unknown() {
             return;

@@ -97,9 +97,19 @@ impl Clusters {
     pub(super) fn is_sure(&self, now: Instant) -> bool {
         let belief = self.lock();
         let Some(known) = belief.known else { return true };
-        let (own, others) = belief.count(known.id);
+        let (own, others) = belief.count(known.id, now);
         let is_half = belief.all_asked && own * 2 >= belief.named.len();
         known.by_most || others == 0 && (is_half || now.duration_since(known.since) >= SILENCE)
+    }
+
+    /// Whether as many endpoints name another cluster as the known one, which most have never named: whoever leads there may
+    /// lead beside another.
+    pub(super) fn is_contested(&self, now: Instant) -> bool {
+        let belief = self.lock();
+        belief.known.is_some_and(|known| {
+            let (own, others) = belief.count(known.id, now);
+            !known.by_most && others >= own
+        })
     }
 
     /// Whether the endpoint has still to say that it belongs to the known one.
@@ -109,8 +119,8 @@ impl Clusters {
         named.is_none() || named != belief.known.map(|known| known.id)
     }
 
-    /// An endpoint names a cluster; what changes by that. What most endpoints name takes the place of what few did at once,
-    /// and of what most did once that has been silent for long.
+    /// An endpoint names a cluster; what changes by that. What more endpoints name takes the place of what few did at once,
+    /// and what most name that of what most did once that has been silent for long.
     pub(super) fn name(&self, endpoint: usize, id: ClusterId, now: Instant) -> Option<Change> {
         let mut belief = self.lock();
         belief.named[endpoint] = Some((id, now));
@@ -131,7 +141,7 @@ impl Clusters {
     pub(super) fn settle(&self, now: Instant) {
         let mut belief = self.lock();
         if belief.known.is_none()
-            && let Some(most) = belief.plurality()
+            && let Some(most) = belief.plurality(now)
         {
             belief.known = Some(Known { id: most, since: now, by_most: false });
             drop(belief);
@@ -195,20 +205,25 @@ impl Belief {
 
     /// An endpoint has just named this one.
     fn weigh(&mut self, id: ClusterId, now: Instant) -> Option<Change> {
-        let by_most = self.count(id).0 * 2 > self.named.len();
-        let Some(known) = &mut self.known else {
+        let names_it = self.count(id, now).0;
+        let by_most = names_it * 2 > self.named.len();
+        let Some(known) = self.known else {
             self.known = by_most.then_some(Known { id, since: now, by_most });
             return None;
         };
         if known.id == id {
-            known.by_most |= by_most;
+            self.known = Some(Known { by_most: known.by_most || by_most, ..known });
             self.silent_since = None;
             return None;
         }
         let (from, was_sure) = (known.id, known.by_most);
         let silent_since = *self.silent_since.get_or_insert(now);
-        let is_silent = now.duration_since(silent_since) >= SILENCE && self.is_fresh_majority(id, now);
-        if !by_most || was_sure && !is_silent {
+        let is_silent = now.duration_since(silent_since) >= SILENCE;
+        let comes_next = match was_sure {
+            true => by_most && is_silent,
+            false => names_it > self.count(from, now).0,
+        };
+        if !comes_next {
             return None;
         }
         self.known = Some(Known { id, since: now, by_most });
@@ -217,24 +232,22 @@ impl Belief {
         Some(Change { from, to: id, was_sure })
     }
 
-    /// How many endpoints have named this one last, and how many another one.
-    fn count(&self, id: ClusterId) -> (usize, usize) {
-        let own = self.named.iter().flatten().filter(|(named, _)| *named == id).count();
-        (own, self.named.iter().flatten().count() - own)
-    }
-
-    /// A stray member alone takes no cluster's place, however long the others are cut off.
-    fn is_fresh_majority(&self, id: ClusterId, now: Instant) -> bool {
-        let fresh = |at: Instant| now.duration_since(at) < SILENCE;
-        let count = self.named.iter().flatten().filter(|(named, at)| *named == id && fresh(*at)).count();
-        count * 2 > self.named.len()
+    /// How many endpoints have named this one last, and how many another one. One that has said nothing for long has ended,
+    /// perhaps; but nobody asks again who has named the known one.
+    fn count(&self, id: ClusterId, now: Instant) -> (usize, usize) {
+        let known = self.known.map(|known| known.id);
+        let counts = |named: ClusterId, at: Instant| Some(named) == known || now.duration_since(at) < SILENCE;
+        let named = || self.named.iter().flatten().filter(|(named, at)| counts(*named, *at));
+        let own = named().filter(|(named, _)| *named == id).count();
+        (own, named().count() - own)
     }
 
     /// The one that more endpoints have named than any other.
-    fn plurality(&self) -> Option<ClusterId> {
+    fn plurality(&self, now: Instant) -> Option<ClusterId> {
+        let count = |id: ClusterId| self.count(id, now).0;
         let ids = || self.named.iter().flatten().map(|(id, _)| *id);
-        let most = ids().max_by_key(|id| self.count(*id).0)?;
-        let is_alone = ids().all(|id| id == most || self.count(id).0 < self.count(most).0);
+        let most = ids().max_by_key(|id| count(*id)).filter(|most| count(*most) > 0)?;
+        let is_alone = ids().all(|id| id == most || count(id) < count(most));
         is_alone.then_some(most)
     }
 }
@@ -304,7 +317,7 @@ mod tests {
         clusters.all_were_asked();
         assert!(!clusters.is_sure(now) && clusters.is_sure(now + SILENCE));
         assert_eq!(clusters.name(1, OLD, now + SILENCE), None);
-        assert!(clusters.hear(Some(NEW)) && !clusters.is_sure(now + SILENCE * 100));
+        assert!(clusters.hear(Some(NEW)) && !clusters.is_sure(now + SILENCE) && clusters.is_contested(now + SILENCE));
         // Whatever it was trusted with: most name another.
         let change = Change { from: NEW, to: OLD, was_sure: false };
         assert_eq!(clusters.name(2, OLD, now + SILENCE), Some(change));
@@ -322,8 +335,28 @@ mod tests {
         clusters.all_were_asked();
         assert!(clusters.is_sure(now));
         clusters.name(1, NEW, now);
-        assert!(!clusters.is_sure(now + SILENCE), "which one is the stray can't be known");
-        assert_eq!(known(&clusters), Some(OLD));
+        assert!(!clusters.is_sure(now), "which one is the stray can't be known");
+        assert!(clusters.is_contested(now) && known(&clusters) == Some(OLD));
+        // It has ended, as nobody hears of it any more.
+        assert!(clusters.is_sure(now + SILENCE) && !clusters.is_contested(now + SILENCE));
+    }
+
+    #[test]
+    fn of_five_endpoints_two_lead_away_from_one_and_two_that_ended_keep_nobody() {
+        let (clusters, now) = (Clusters::new(5), Instant::now());
+        clusters.name(0, NEW, now);
+        clusters.settle(now);
+        assert_eq!(clusters.name(1, OLD, now), None);
+        assert_eq!(clusters.name(2, OLD, now), Some(Change { from: NEW, to: OLD, was_sure: false }));
+
+        let (clusters, now) = (Clusters::new(2), Instant::now());
+        clusters.name(0, NEW, now);
+        clusters.name(1, OLD, now);
+        clusters.settle(now);
+        assert_eq!(known(&clusters), None, "two are named alike");
+        clusters.name(1, OLD, now + SILENCE);
+        clusters.settle(now + SILENCE);
+        assert_eq!(known(&clusters), Some(OLD), "the other has ended");
     }
 
     #[tokio::test]

@@ -134,6 +134,7 @@ impl Etcd {
 
     /// See [`LockClient::renew`](crate::catalog::election::LockClient::renew).
     pub async fn renew(&self, candidate: &CandidateSettings, session: SessionId, term: Term) -> Result<Renewal, Error> {
+        self.members.are_uncontested("renew a lock")?;
         tokio::select! {
             renewed = self.keep(candidate, session, term) => renewed,
             // Beside it, and no longer than it takes: a lease that can't be revoked must not delay the answer.

@@ -329,6 +329,17 @@ impl Members {
         }
     }
 
+    /// Whether nothing speaks against the cluster that is asked, for who leads there.
+    ///
+    /// # Errors
+    /// Another one is named by as many: the lease must not be renewed by what may be a stray member.
+    pub(super) fn are_uncontested(&self, what: &'static str) -> Result<(), Error> {
+        match self.clusters.is_contested(Instant::now()) {
+            true => Err(Error::Unsure { what, endpoints: self.members.len() }),
+            false => Ok(()),
+        }
+    }
+
     /// Whether it is the right cluster that is asked, as far as can be known: one that is named by a stray member alone would
     /// have a second leader.
     ///

@@ -416,6 +416,13 @@ fn what_must_fit_into_a_lease_is_shown_part_by_part() {
 }
 
 #[test]
+fn an_endpoint_of_etcds_that_stands_twice_would_count_for_two_members() {
+    let cases =
+        ["[catalog]\nbackend = \"etcd\"\nendpoints = [\"http://e:2379\", \"http://f:2379\", \"https://e:2379\"]"];
+    assert_snapshot!(each(MAIN, &cases));
+}
+
+#[test]
 fn roles_need_an_election() {
     assert_snapshot!(each(
         LOCAL,

@@ -90,6 +90,15 @@ pub(super) fn etcd(raw: raw::Catalog, place: Place<'_>, validator: &mut Validato
         );
     }
     let endpoints: Vec<Endpoint> = raw.endpoints.into_iter().map(|Parsed(endpoint)| endpoint).collect();
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        if endpoints[..index].iter().any(|other| (&other.host, other.port) == (&endpoint.host, endpoint.port)) {
+            validator.error(
+                place.key("endpoints").index(index).span(),
+                format!("{endpoint} stands here twice"),
+                "each counts for one member of the cluster, where they are counted: keep one of the two",
+            );
+        }
+    }
     let https = endpoints.iter().any(|endpoint| endpoint.https);
     let login = login(raw.username, raw.password_file, place, validator);
     Etcd { login, tls: tls(raw.tls, https, place, validator), endpoints }
