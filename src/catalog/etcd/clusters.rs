@@ -24,7 +24,7 @@ pub(super) struct Clusters {
 
 #[derive(Debug)]
 struct Belief {
-    known: Option<Known>,
+    known: Option<KnownCluster>,
     /// What each endpoint named last, and when.
     named: Vec<Option<(ClusterId, Instant)>>,
     /// Whether all endpoints have had the time to name one.
@@ -37,7 +37,7 @@ struct Belief {
 
 /// The cluster that is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Known {
+struct KnownCluster {
     id: ClusterId,
     since: Instant,
     /// Whether more than half of the endpoints have named it at some time. A stray never comes to that.
@@ -143,7 +143,7 @@ impl Clusters {
         if belief.known.is_none()
             && let Some(most) = belief.plurality(now)
         {
-            belief.known = Some(Known { id: most, since: now, by_most: false });
+            belief.known = Some(KnownCluster { id: most, since: now, by_most: false });
             drop(belief);
             self.news.send_replace(());
         }
@@ -208,11 +208,11 @@ impl Belief {
         let names_it = self.count(id, now).0;
         let by_most = names_it * 2 > self.named.len();
         let Some(known) = self.known else {
-            self.known = by_most.then_some(Known { id, since: now, by_most });
+            self.known = by_most.then_some(KnownCluster { id, since: now, by_most });
             return None;
         };
         if known.id == id {
-            self.known = Some(Known { by_most: known.by_most || by_most, ..known });
+            self.known = Some(KnownCluster { by_most: known.by_most || by_most, ..known });
             self.silent_since = None;
             return None;
         }
@@ -226,7 +226,7 @@ impl Belief {
         if !comes_next {
             return None;
         }
-        self.known = Some(Known { id, since: now, by_most });
+        self.known = Some(KnownCluster { id, since: now, by_most });
         self.silent_since = None;
         self.announced.fill(None);
         Some(Change { from, to: id, was_sure })
