@@ -769,6 +769,38 @@ async fn a_candidate_far_from_the_cluster_and_near_a_stray_member_takes_no_lock_
     assert_eq!(cluster.ctl(1, &["get", "--prefix", "pilotfish/"]).unwrap(), "");
 }
 
+/// Of two endpoints one may be down for ever, so the other one is enough; until it comes back, and is another cluster's.
+#[tokio::test]
+async fn who_came_to_lead_at_a_stray_member_renews_no_more_once_as_many_name_another_cluster() {
+    let mut cluster = EtcdCluster::start("etcd35");
+    cluster.down(1);
+    cluster.spawn_stray(1);
+    cluster.wait_ready(1);
+    let good = Relay::to(cluster.clients[0]).await;
+    good.lead_to(None);
+    let a = candidate_on(&[good.at, cluster.clients[1]], "tie", "a");
+    let opened = a.open().await.unwrap();
+    let begun = Instant::now();
+    let term = loop {
+        if let Acquisition::Won(term) = try_as(&a, &look_until_answered(&a).await, opened).await {
+            break term;
+        }
+        assert!(begun.elapsed() < SOON, "half of the endpoints name it, and none another");
+        sleep(Duration::from_millis(100)).await;
+    };
+    good.lead_to(Some(cluster.clients[0]));
+    let begun = Instant::now();
+    loop {
+        match a.renew(opened.0, term).await {
+            Renewal::Alive(_) => assert!(begun.elapsed() < Duration::from_secs(40), "it leads on"),
+            Renewal::Unknown(why) if why.contains("may be astray") => break,
+            Renewal::Unknown(_) => {}
+            Renewal::Gone { .. } => panic!("the stray member still says that it is held"),
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
 async fn look_until_answered(candidate: &LockClient) -> View {
     loop {
         if let Ok(view) = candidate.look().await {
