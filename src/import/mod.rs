@@ -12,6 +12,8 @@ mod common;
 mod consul;
 mod document;
 mod entry;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod go;
 mod json;
 mod merge;
