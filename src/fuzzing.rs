@@ -7,7 +7,7 @@ use crate::catalog::fuzz as catalog;
 use crate::config::template::render_file;
 use crate::config::{Config, Context};
 use crate::supervisor::{Event, Supervisor, Time};
-use crate::{endpoints, net, plain, probe, process, supervisor};
+use crate::{endpoints, import, net, plain, probe, process, supervisor};
 
 /// One target.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dns", run: net::resolver::fuzz::answer, memory: 16 * MIB },
     Target { name: "etcd", run: catalog::etcd, memory: 16 * MIB },
     Target { name: "http", run: endpoints::fuzz::request, memory: 16 * MIB },
+    Target { name: "import", run: import::fuzz::file, memory: 256 * MIB },
     Target { name: "notify", run: process::fuzz::notify, memory: 16 * MIB },
     Target { name: "probe", run: probe::fuzz::answer, memory: 16 * MIB },
     Target { name: "proc", run: process::fuzz::proc, memory: 16 * MIB },

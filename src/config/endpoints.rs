@@ -3,13 +3,53 @@
 use super::choice::words_alone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use super::AddressSpec;
 
 /// `[telemetry]`: the read-only endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Telemetry {
     /// Where it listens.
-    pub listen: std::net::SocketAddr,
+    pub listen: Listen,
+}
+
+/// Where an endpoint listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// There.
+    At(SocketAddr),
+    /// At one of the container's addresses: the first match wins, looked up when it is opened.
+    On {
+        /// Ways to find the address.
+        addresses: Vec<AddressSpec>,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl Listen {
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        match self {
+            Listen::At(at) => at.port(),
+            Listen::On { port, .. } => *port,
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::At(at) => at.fmt(f),
+            Listen::On { addresses, port } => {
+                let addresses: Vec<String> = addresses.iter().map(AddressSpec::to_string).collect();
+                write!(f, "{}:{port}", addresses.join(","))
+            }
+        }
+    }
 }
 
 /// `[control]`: the endpoint that can change things.
@@ -27,7 +67,7 @@ pub struct Control {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlListen {
     /// Where it listens.
-    pub at: std::net::SocketAddr,
+    pub at: SocketAddr,
     /// What holds the token that whoever asks must bring.
     pub token_file: PathBuf,
 }

@@ -57,7 +57,7 @@ pub use coprocess::Coprocess;
 pub use cron::Cron;
 pub use document::read;
 pub use election::Election;
-pub use endpoints::{Control, ControlListen, Level, Log, LogFormat, Telemetry};
+pub use endpoints::{Control, ControlListen, Level, Listen, Log, LogFormat, Telemetry};
 pub(crate) use format::is_consul_address;
 pub use format::user;
 pub use health::{GrpcProbe, Health, HttpProbe, OnFailure, Probe, Trust};

@@ -79,7 +79,11 @@ const OTHER_EVENTS: [(&str, &str, &str); 28] = [
     ("election.last_failed", "debug", "News of this leader couldn't be told beside the lock yet."),
     ("election.witness", "debug", "By what the end of this container is known on its host."),
     ("endpoint.accept_failed", "debug", "A connection to an endpoint couldn't be taken."),
-    ("endpoint.back", "info", "An endpoint listens at last whose address was taken before."),
+    (
+        "endpoint.back",
+        "info",
+        "An endpoint listens at last whose address could not be had before, or at the other one that its interface has now.",
+    ),
     ("memory.exhausted", "warn", "The kernel has killed processes of this container for want of memory."),
     ("notify.failed", "debug, warn, error", "sd_notify can't be heard, or passed on, for a moment."),
     ("notify.ignored", "warn", "An sd_notify message that isn't main's, or is too long."),

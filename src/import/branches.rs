@@ -3,9 +3,9 @@
 //! A template inside a JSON string, or one that is a value, is a hole: a character of a private plane, so that JSON is
 //! read with every place known. An `{{ if }}` around keys, elements or commas is gone both ways, and what is different
 //! is put together again when it is known what it means. A template that leaves a string which it is in, or has several
-//! words of a command, is gone both ways too.
+//! words of a command, is gone both ways too. Where these are too many ways, [`Sampler`] goes some of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::go::{self, Environment, Expr, GoError, Kind, Node, Scope, Span};
 use super::quoted;
@@ -72,15 +72,17 @@ pub(super) struct Remark {
     pub(super) what: String,
 }
 
-/// Every way through a file.
+/// Ways through a file.
 #[derive(Debug, Default)]
 pub(super) struct Branches {
     pub(super) questions: Vec<Question>,
     pub(super) ways: Vec<Branch>,
     pub(super) remarks: Vec<Remark>,
+    /// Whether there are more.
+    pub(super) are_too_many: bool,
 }
 
-/// Goes every way. What `set` names is known.
+/// Goes every way, but for those past [`MOST_WAYS`]. What `set` names is known.
 pub(super) fn branches(nodes: &[Node], set: &Environment) -> Result<Branches, GoError> {
     let mut all = Branches::default();
     let mut open: Vec<BTreeMap<usize, bool>> = vec![BTreeMap::new()];
@@ -92,7 +94,7 @@ pub(super) fn branches(nodes: &[Node], set: &Environment) -> Result<Branches, Go
             answers,
             flat: Flat::default(),
             state: State::default(),
-            full: ways >= MOST_WAYS,
+            unknown: if ways >= MOST_WAYS { Unknown::LeftOut } else { Unknown::Asked },
         };
         match walk.nodes(nodes, &mut Scope::default()) {
             Ok(()) => {
@@ -111,6 +113,132 @@ pub(super) fn branches(nodes: &[Node], set: &Environment) -> Result<Branches, Go
         }
     }
     Ok(all)
+}
+
+/// Goes some of a file's ways: enough to see what depends on which question, and further ones to try that on.
+pub(super) struct Sampler<'a> {
+    nodes: &'a [Node],
+    set: &'a Environment,
+    pub(super) all: Branches,
+    gone: BTreeSet<BTreeMap<usize, bool>>,
+    random: u64,
+    /// How many bytes of text may still be gone through.
+    left: usize,
+}
+
+/// Bytes that are gone through at most, on all ways.
+const MOST_TEXT: usize = 8 << 20;
+/// Ways that are gone to begin with.
+const MOST_SAMPLES: usize = 400;
+
+impl<'a> Sampler<'a> {
+    pub(super) fn new(nodes: &'a [Node], set: &'a Environment) -> Sampler<'a> {
+        let random = 0x9e37_79b9_7f4a_7c15;
+        Sampler { nodes, set, all: Branches::default(), gone: BTreeSet::new(), random, left: MOST_TEXT }
+    }
+
+    /// The way on which nothing is set, then those on which one thing or two are, and those on which all but one are.
+    pub(super) fn first(&mut self) -> Result<Vec<Branch>, GoError> {
+        let mut ways = Vec::new();
+        for default in [false, true] {
+            let begin = ways.len();
+            ways.extend(self.way(&|_| default)?);
+            let mut known = BTreeSet::new();
+            let mut at = begin;
+            // What is only asked on a way with another answer is answered otherwise there, too.
+            while at < ways.len() && ways.len() < MOST_SAMPLES {
+                let answers = ways[at].answers.clone();
+                for question in answers.keys().filter(|question| at == begin || known.insert(**question)) {
+                    ways.extend(self.flipped(&answers, &[*question], default)?);
+                }
+                known.extend(answers.keys().copied());
+                at += 1;
+            }
+        }
+        let Some(base) = ways.first().map(|way: &Branch| way.answers.clone()) else { return Ok(ways) };
+        for first in base.keys() {
+            for (second, _) in base.range(*first + 1..) {
+                if ways.len() >= MOST_SAMPLES {
+                    return Ok(ways);
+                }
+                ways.extend(self.flipped(&base, &[*first, *second], false)?);
+            }
+        }
+        Ok(ways)
+    }
+
+    /// Ways on which it is chance what is set.
+    pub(super) fn some(&mut self, number: usize) -> Result<Vec<Branch>, GoError> {
+        let mut ways = Vec::new();
+        for nth in 0..number {
+            let seed = self.next();
+            // Of four questions one, two or three are yes.
+            let of_four = nth as u64 % 3 + 1;
+            ways.extend(self.way(&|question| mixed(seed, question as u64) % 4 < of_four)?);
+        }
+        Ok(ways)
+    }
+
+    /// Those on which just one answer is another.
+    pub(super) fn beside(&mut self, answers: &BTreeMap<usize, bool>) -> Result<Vec<Branch>, GoError> {
+        let mut ways = Vec::new();
+        for question in answers.keys() {
+            ways.extend(self.flipped(answers, &[*question], false)?);
+        }
+        Ok(ways)
+    }
+
+    fn flipped(
+        &mut self,
+        answers: &BTreeMap<usize, bool>,
+        flip: &[usize],
+        default: bool,
+    ) -> Result<Option<Branch>, GoError> {
+        self.way(&|question| {
+            let answer = answers.get(&question).copied().unwrap_or(default);
+            answer != flip.contains(&question)
+        })
+    }
+
+    /// One way, unless it has been gone or too much has been.
+    fn way(&mut self, answers: &dyn Fn(usize) -> bool) -> Result<Option<Branch>, GoError> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let mut walk = Walk {
+            all: &mut self.all,
+            set: self.set,
+            answers: BTreeMap::new(),
+            flat: Flat::default(),
+            state: State::default(),
+            unknown: Unknown::Answered(answers),
+        };
+        match walk.nodes(self.nodes, &mut Scope::default()) {
+            Err(Stop::Wrong(error)) => return Err(error),
+            Ok(()) | Err(Stop::Unknown(_)) => {}
+        }
+        let Walk { answers, flat, .. } = walk;
+        self.left = self.left.saturating_sub(flat.text.len());
+        Ok(self.gone.insert(answers.clone()).then_some(Branch { answers, flat }))
+    }
+
+    /// Whether there is room for more ways.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.left > 0
+    }
+
+    fn next(&mut self) -> u64 {
+        self.random = mixed(self.random, 1);
+        self.random
+    }
+}
+
+/// Two numbers made one that looks like chance (splitmix64's steps).
+fn mixed(seed: u64, number: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 enum Stop {
@@ -187,8 +315,18 @@ struct Walk<'a> {
     answers: BTreeMap<usize, bool>,
     flat: Flat,
     state: State,
-    /// Whether no more ways may be gone.
-    full: bool,
+    unknown: Unknown<'a>,
+}
+
+/// What becomes of a question that hasn't been answered.
+#[derive(Clone, Copy)]
+enum Unknown<'a> {
+    /// Both ways are gone.
+    Asked,
+    /// No more ways may be gone.
+    LeftOut,
+    /// This answers.
+    Answered(&'a dyn Fn(usize) -> bool),
 }
 
 impl Walk<'_> {
@@ -433,14 +571,20 @@ impl Walk<'_> {
             self.all.questions.push(Question { expr: expr.clone(), span: span.clone(), jinja });
             self.all.questions.len() - 1
         });
-        match self.answers.get(&question) {
-            Some(answer) => Ok(*answer),
-            None if self.full => {
+        match (self.answers.get(&question), self.unknown) {
+            (Some(answer), _) => Ok(*answer),
+            (None, Unknown::LeftOut) => {
                 let what = "there are too many `if`s around values: this one is left out; decide others by --set";
                 self.remark(span.clone(), true, what.to_owned());
+                self.all.are_too_many = true;
                 Ok(false)
             }
-            None => Err(Stop::Unknown(question)),
+            (None, Unknown::Asked) => Err(Stop::Unknown(question)),
+            (None, Unknown::Answered(answers)) => {
+                let answer = answers(question);
+                self.answers.insert(question, answer);
+                Ok(answer)
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 pub(super) use super::consul::consul;
 use super::document::{Document, Note, Table, Value};
 pub(super) use super::entry::{Entry, catalog_name, entry, own_name, services, unique_names};
+use super::entry::{first_by_name, sound_specs};
 use super::go::Span;
 use super::read::{At, Notes, Time};
 pub(super) use super::restarts::{Restarting, Restarts, restarts};
@@ -82,8 +83,9 @@ pub(super) fn telemetry<'n>(root: &At<'n>, known: &[&str], document: &mut Docume
     let interfaces = at.strings("interfaces", &mut notes);
     let tags = at.strings("tags", &mut notes);
     let table = document.one("telemetry");
-    let at_one = interfaces.as_deref().and_then(own_address);
-    let mut listen = Text::plain(format!("{}:", at_one.as_deref().unwrap_or("0.0.0.0")));
+    let span = at.get("interfaces").map_or(&at.node.span, |entry| &entry.value.span);
+    let interfaces = interfaces.map(|specs| sound_specs(specs, span, &at.key("interfaces"), &mut notes));
+    let mut listen = listen_at(interfaces.unwrap_or_default());
     match port {
         Some(Value::Text(port)) => port.0.into_iter().for_each(|piece| listen.push(piece)),
         Some(Value::Integer(port)) => listen.push(Piece::Plain(port.to_string())),
@@ -95,25 +97,23 @@ pub(super) fn telemetry<'n>(root: &At<'n>, known: &[&str], document: &mut Docume
         advertise.push(("tags".to_owned(), Value::words(&tags)));
     }
     table.set("advertise", Value::Inline(advertise));
-    if let (Some(entry), Some(interfaces)) = (at.get("interfaces"), interfaces) {
-        let shown: Vec<String> = interfaces.iter().map(Text::sample).collect();
-        let shown_all = shown.join(", ");
-        let what = match at_one {
-            Some(address) => format!(
-                "listens at {address} alone, as it did; what is advertised is the address that is chosen by default, \
-                 eth0's"
-            ),
-            None => format!(
-                "listens at 0.0.0.0 here, on every interface of the container, where ContainerPilot listened on \
-                 {shown_all} alone: write that address into `listen`; what is advertised is the address that is chosen \
-                 by default, eth0's"
-            ),
-        };
-        let may_be_that = shown.iter().any(|spec| ["eth0", "eth0:inet", "inet"].contains(&spec.as_str()));
-        notes.add(&entry.value.span, at.key("interfaces"), what, !may_be_that);
-    }
     table.notes.extend(notes.take());
     Some(at)
+}
+
+/// Where telemetry listens, up to its port: the first of these that there is, or everywhere.
+fn listen_at(interfaces: Vec<Text>) -> Text {
+    if let Some(address) = own_address(&interfaces) {
+        return Text::plain(format!("{address}:"));
+    }
+    let mut listen = Text::default();
+    for (index, spec) in first_by_name(interfaces).into_iter().enumerate() {
+        if index > 0 {
+            listen.push(Piece::Plain(",".to_owned()));
+        }
+        spec.0.into_iter().for_each(|piece| listen.push(piece));
+    }
+    if listen.0.is_empty() { Text::plain("0.0.0.0:") } else { listen.and(":") }
 }
 
 /// The one address that is known without a look at the container's interfaces.

@@ -1,6 +1,7 @@
 //! Entries in the catalog, and the names that they and others have.
 
 use super::document::{Document, Note, Value};
+use super::go::Span;
 use super::read::{At, Notes, Time};
 use super::text::{Piece, Template, Text};
 use crate::config::AddressSpec;
@@ -24,17 +25,8 @@ pub(super) struct Entry {
 pub(super) fn entry(at: &At<'_>, name: Text, port: Value, ttl: Option<Time>) -> Entry {
     let mut notes = Notes::default();
     let interfaces = at.strings("interfaces", &mut notes).map(|specs| {
-        let sound = |spec: &Text| spec.is_template() || spec.sample().parse::<AddressSpec>().is_ok();
-        if let Some(entry) = at.get("interfaces") {
-            for spec in specs.iter().filter(|spec| !sound(spec)) {
-                let what = format!(
-                    "ContainerPilot can't read `{}` either, and refuses the file; left out",
-                    spec.sample().escape_debug()
-                );
-                notes.lose(&entry.value.span, at.key("interfaces"), what);
-            }
-        }
-        first_by_name(specs.into_iter().filter(sound).collect())
+        let span = at.get("interfaces").map_or(&at.node.span, |entry| &entry.value.span);
+        first_by_name(sound_specs(specs, span, &at.key("interfaces"), &mut notes))
     });
     let mut consul = Vec::new();
     if let Some(extras) = at.table("consul") {
@@ -60,8 +52,21 @@ pub(super) fn entry(at: &At<'_>, name: Text, port: Value, ttl: Option<Time>) -> 
     }
 }
 
+/// Those that are interface specs; of the others it is said that they are left out.
+pub(super) fn sound_specs(specs: Vec<Text>, span: &Span, key: &str, notes: &mut Notes) -> Vec<Text> {
+    let is_sound = |spec: &Text| spec.is_template() || spec.sample().parse::<AddressSpec>().is_ok();
+    for spec in specs.iter().filter(|spec| !is_sound(spec)) {
+        let what = format!(
+            "ContainerPilot can't read `{}` either, and refuses the file; left out",
+            spec.sample().escape_debug()
+        );
+        notes.lose(span, key, what);
+    }
+    specs.into_iter().filter(is_sound).collect()
+}
+
 /// ContainerPilot went through interfaces by their names, so that `inet` was eth0's; here it is that of the default route.
-fn first_by_name(specs: Vec<Text>) -> Vec<Text> {
+pub(super) fn first_by_name(specs: Vec<Text>) -> Vec<Text> {
     let mut first: Vec<Text> = Vec::new();
     for spec in specs {
         let is = |family: &str| spec.as_plain() == Some(family);

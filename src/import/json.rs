@@ -87,7 +87,17 @@ pub(super) fn read(flat: &Flat, doubles: &mut Vec<(String, Span)>) -> Result<Nod
     }
     match parsed {
         Ok(parsed) => match parsed.value {
-            Some(value) => Ok(Reader { flat, doubles }.node(&value)),
+            Some(value) => {
+                let mut reader = Reader { flat, doubles, too_many: None };
+                let root = reader.node(&value);
+                match reader.too_many {
+                    Some(at) => {
+                        let what = format!("there are more than {MOST_ELEMENTS} elements in this; that isn't a config");
+                        Err(error(at, at + 1, what, None))
+                    }
+                    None => Ok(root),
+                }
+            }
             None => Err(error(0, 0, "there is nothing in it".to_owned(), None)),
         },
         Err(failed) => {
@@ -154,9 +164,14 @@ fn broken_string(text: &str) -> Option<usize> {
     None
 }
 
+/// Of an array: who writes a config has a dozen jobs.
+const MOST_ELEMENTS: usize = 1_000;
+
 struct Reader<'f> {
     flat: &'f Flat,
     doubles: &'f mut Vec<(String, Span)>,
+    /// Where an array begins that has more than [`MOST_ELEMENTS`].
+    too_many: Option<usize>,
 }
 
 impl Reader<'_> {
@@ -167,7 +182,12 @@ impl Reader<'_> {
             ast::Value::NumberLit(number) => Value::Number(number.value.to_owned()),
             ast::Value::BooleanLit(boolean) => Value::Bool(boolean.value),
             ast::Value::NullKeyword(_) => Value::Null,
-            ast::Value::Array(array) => Value::List(array.elements.iter().map(|element| self.node(element)).collect()),
+            ast::Value::Array(array) => {
+                if array.elements.len() > MOST_ELEMENTS {
+                    self.too_many.get_or_insert(range.start);
+                }
+                Value::List(array.elements.iter().take(MOST_ELEMENTS).map(|element| self.node(element)).collect())
+            }
             ast::Value::Object(object) => Value::Object(self.entries(object)),
         };
         Node { value, span: self.flat.span(range.start..range.end) }

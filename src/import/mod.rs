@@ -12,6 +12,8 @@ mod common;
 mod consul;
 mod document;
 mod entry;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod go;
 mod json;
 mod merge;
@@ -255,6 +257,43 @@ fn unique(notes: Vec<Note>) -> Vec<Note> {
     seen
 }
 
+/// Ways through a file, read.
+#[derive(Default)]
+struct Reading {
+    read: Vec<(BTreeMap<usize, bool>, Node)>,
+    broken: Vec<JsonError>,
+    /// Keys that are there twice.
+    doubles: Vec<(String, go::Span)>,
+    /// Where it isn't strict JSON.
+    loose: Option<JsonError>,
+}
+
+impl Reading {
+    fn take(&mut self, ways: Vec<branches::Branch>) {
+        for way in ways {
+            self.loose = self.loose.take().or_else(|| json::strict(&way.flat).err());
+            match json::read(&way.flat, &mut self.doubles) {
+                Ok(root) => self.read.push((way.answers, root)),
+                Err(error) => self.broken.push(error),
+            }
+        }
+    }
+
+    fn documents(&self, version: u8) -> Vec<merge::Way> {
+        self.documents_from(0, version)
+    }
+
+    /// What those come to that were read after so many.
+    fn documents_from(&self, from: usize, version: u8) -> Vec<merge::Way> {
+        let document = |root: &Node| if version == 3 { v3::document(root) } else { v2::document(root) };
+        let way = |(answers, root): &(BTreeMap<usize, bool>, Node)| merge::Way {
+            answers: answers.clone(),
+            document: document(root),
+        };
+        self.read[from..].iter().map(way).collect()
+    }
+}
+
 struct Source<'s> {
     text: &'s str,
     file: &'s Path,
@@ -264,58 +303,93 @@ impl Source<'_> {
     /// What a file comes to, and of which version it is.
     fn document(&self, nodes: &[go::Node], set: &BTreeMap<String, String>) -> Result<(Document, u8), Report> {
         let all = branches::branches(nodes, set).map_err(|error| self.template(error))?;
-        let mut notes: Vec<Note> = Vec::new();
-        for remark in &all.remarks {
-            let key = self.line_of(remark.span.start).to_owned();
-            notes.push(Note { span: remark.span.clone(), key, what: remark.what.clone(), lost: remark.lost });
+        if all.are_too_many
+            && let Some(whole) = self.by_samples(nodes, set)?
+        {
+            return Ok(whole);
         }
-        let mut doubles = Vec::new();
-        let mut read: Vec<(BTreeMap<usize, bool>, Node)> = Vec::new();
-        let mut broken: Vec<JsonError> = Vec::new();
-        let mut loose = None;
-        for way in all.ways {
-            loose = loose.or_else(|| json::strict(&way.flat).err());
-            match json::read(&way.flat, &mut doubles) {
-                Ok(root) => read.push((way.answers, root)),
-                Err(error) => broken.push(error),
+        let mut reading = Reading::default();
+        reading.take(all.ways);
+        let version = self.version(&reading)?;
+        let mut merged = merge::merge(&reading.documents(version), &all.questions);
+        merged.notes.splice(0..0, unique(self.notes(&all.remarks, reading, version)));
+        Ok((merged, version))
+    }
+
+    /// The same where there are too many ways to go them all: from some of them, if further ones come to what those say
+    /// that they do.
+    fn by_samples(&self, nodes: &[go::Node], set: &BTreeMap<String, String>) -> Result<Option<(Document, u8)>, Report> {
+        /// How often what doesn't come to that is learned from.
+        const LESSONS: usize = 5;
+        const TRIED: usize = 64;
+        /// Of them as many are learned from, with all that is beside each.
+        const LEARNED: usize = 4;
+        let mut sampler = branches::Sampler::new(nodes, set);
+        let mut reading = Reading::default();
+        reading.take(sampler.first().map_err(|error| self.template(error))?);
+        let version = self.version(&reading)?;
+        let mut learned = reading.documents(version);
+        for _ in 0..LESSONS {
+            let tried = sampler.some(TRIED).map_err(|error| self.template(error))?;
+            let known = reading.read.len();
+            reading.take(tried);
+            let ways: Vec<merge::Way> = learned.into_iter().chain(reading.documents_from(known, version)).collect();
+            if !sampler.may_go_on() {
+                return Ok(None);
             }
+            let (mut merged, misjudged) = merge::merge_some(&ways, known, &sampler.all.questions);
+            if misjudged.is_empty() {
+                merged.notes.splice(0..0, unique(self.notes(&sampler.all.remarks, reading, version)));
+                return Ok(Some((merged, version)));
+            }
+            for way in misjudged.iter().take(LEARNED) {
+                let beside = sampler.beside(&ways[*way].answers).map_err(|error| self.template(error))?;
+                reading.take(beside);
+            }
+            let known = ways.len();
+            learned = ways.into_iter().chain(reading.documents_from(known, version)).collect();
         }
-        if read.is_empty() {
-            let first = broken.into_iter().min_by_key(|error| error.at);
+        Ok(None)
+    }
+
+    /// Which ContainerPilot a file is of, if all of it is of one.
+    fn version(&self, reading: &Reading) -> Result<u8, Report> {
+        let Some((_, first)) = reading.read.first() else {
+            let first = reading.broken.iter().min_by_key(|error| error.at);
             return Err(match first {
-                Some(error) => self.json(error),
+                Some(error) => self.json(error.clone()),
                 None => Report::whole(self.file, "there is nothing in it", None),
             });
-        }
-        for error in broken {
-            let what = format!("one way that the `if`s can go isn't JSON, and is left out: {}", error.what);
-            notes.push(Note { span: error.span, key: "{{ if }}".to_owned(), what, lost: true });
-        }
-        for (key, span) in doubles {
-            notes.push(Note { span, key, what: "is there twice; the last counts".to_owned(), lost: false });
-        }
-        let version = version(&read[0].1).ok_or_else(|| self.unknown(&read[0].1))?;
-        if let (2, Some(JsonError { span, what, .. })) = (version, loose) {
-            let what = format!("ContainerPilot 2 reads strict JSON, and refuses the file: {what}");
-            notes.push(Note { span, key: "JSON".to_owned(), what, lost: false });
-        }
-        for (_, root) in &read {
+        };
+        for (_, root) in &reading.read {
             if let Some(exec) = dev(root) {
                 let problem =
                     Problem::error(exec, "this is a config of a preview of ContainerPilot 3, which no release reads");
                 return Err(self.error(problem.hint("`services` with an `exec` became `jobs`")));
             }
         }
-        let ways = read
-            .into_iter()
-            .map(|(answers, root)| {
-                let document = if version == 3 { v3::document(&root) } else { v2::document(&root) };
-                merge::Way { answers, document }
-            })
-            .collect();
-        let mut merged = merge::merge(ways, &all.questions);
-        merged.notes.splice(0..0, unique(notes));
-        Ok((merged, version))
+        version(first).ok_or_else(|| self.unknown(first))
+    }
+
+    /// What there is to know of a file's text.
+    fn notes(&self, remarks: &[branches::Remark], reading: Reading, version: u8) -> Vec<Note> {
+        let mut notes: Vec<Note> = Vec::new();
+        for remark in remarks {
+            let key = self.line_of(remark.span.start).to_owned();
+            notes.push(Note { span: remark.span.clone(), key, what: remark.what.clone(), lost: remark.lost });
+        }
+        for error in reading.broken {
+            let what = format!("one way that the `if`s can go isn't JSON, and is left out: {}", error.what);
+            notes.push(Note { span: error.span, key: "{{ if }}".to_owned(), what, lost: true });
+        }
+        for (key, span) in reading.doubles {
+            notes.push(Note { span, key, what: "is there twice; the last counts".to_owned(), lost: false });
+        }
+        if let (2, Some(JsonError { span, what, .. })) = (version, reading.loose) {
+            let what = format!("ContainerPilot 2 reads strict JSON, and refuses the file: {what}");
+            notes.push(Note { span, key: "JSON".to_owned(), what, lost: false });
+        }
+        notes
     }
 
     fn error(&self, problem: Problem) -> Report {

@@ -16,6 +16,33 @@ const DOCKER: &str = "ip link add docker0 type bridge; ip addr add 172.17.0.1/16
     ip link add veth1 type veth peer name c1; ip link set veth1 master docker0; ip link set veth1 up; ip link set c1 up;
     ip link add br-4f1d2c3b4a59 type bridge; ip addr add 172.18.0.1/16 dev br-4f1d2c3b4a59; ip link set br-4f1d2c3b4a59 up;";
 
+/// Telemetry that listens at an interface's address is found there alone, follows it to another, and waits for it.
+#[test]
+fn telemetry_listens_at_the_address_that_an_interface_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("c.toml");
+    let text =
+        "[process]\nexec = [\"sleep\", \"1000\"]\n[telemetry]\nlisten = \"eth1:9090\"\n[control]\nsocket = \"\"\n";
+    fs::write(&config, text).unwrap();
+    let script = format!(
+        "PATH=$PATH:/usr/sbin:/sbin; set -e; ip link set lo up; {ETH0} {ETH1} ip addr add 10.0.1.7/24 dev eth0
+         ask() {{ \"$0\" probe --timeout 1s http://$1:9090/livez 2>/dev/null; }}
+         until_there() {{ for _ in $(seq 300); do ask $1 && return; sleep 0.1; done; echo nothing at $1; exit 1; }}
+         not_there() {{ ! ask $1 || exit 1; }}
+         \"$0\" -c \"$1\" 2>\"$1.log\" & agent=$!
+         until grep -q 'matches none of' \"$1.log\"; do sleep 0.1; done
+         ip addr add 10.0.2.7/24 dev eth1; until_there 10.0.2.7; not_there 10.0.1.7; not_there 127.0.0.1
+         ip addr del 10.0.2.7/24 dev eth1; ip addr add 10.0.2.8/24 dev eth1; until_there 10.0.2.8
+         ip addr add 10.0.2.7/24 dev eth1; not_there 10.0.2.7
+         kill $agent; wait $agent || [ $? = 143 ]"
+    );
+    let mut shell = Command::new("unshare");
+    shell.args(["--net", "sh", "-c", &script]).arg(pilotfish()).arg(&config);
+    let output = shell.output().unwrap();
+    let log = fs::read_to_string(config.with_extension("toml.log")).unwrap_or_default();
+    assert!(output.status.success(), "{output:?}\n{log}");
+}
+
 /// Runs commands, then `check`, in a network namespace; what check says of the service's address.
 fn advertised(network: &str, address: &str) -> String {
     let directory = tempfile::tempdir().unwrap();

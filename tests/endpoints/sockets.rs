@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hyper::Method;
-use pilotfish::config::{Control, ControlListen, Telemetry};
+use pilotfish::config::{Control, ControlListen};
 use pilotfish::endpoints::{ControlRequest, Endpoint, Handle, Question, client, control, telemetry};
 use pilotfish::supervisor::Status;
 use pilotfish::supervisor::vocabulary::{Answer, CheckStatus, Phase, Request};
@@ -37,8 +37,8 @@ fn running() -> Status {
 }
 
 fn listening(agent: &Agent) -> (Handle, SocketAddr) {
-    let any = Telemetry { listen: "127.0.0.1:0".parse().unwrap() };
-    let handle = telemetry::open(&any, agent.endpoint.clone()).unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let handle = telemetry::open(any, agent.endpoint.clone()).unwrap();
     let address = handle.local_addr().unwrap();
     (handle, address)
 }
@@ -174,7 +174,7 @@ async fn a_shut_door_frees_its_address_at_once() {
     let agent = agent();
     let (endpoint, address) = listening(&agent);
     drop(endpoint);
-    let again = telemetry::open(&Telemetry { listen: address }, agent.endpoint.clone());
+    let again = telemetry::open(address, agent.endpoint.clone());
     assert_eq!(again.unwrap().local_addr(), Some(address));
 }
 

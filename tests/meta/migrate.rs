@@ -29,10 +29,11 @@ const VERSION_3: &str = r#"{
 
 /// The block behind the comment `tested: NAME`.
 fn tested(name: &str) -> &'static str {
-    let mark = format!("<!-- tested: {name} -->\n```sh\n");
+    let mark = format!("<!-- tested: {name} -->\n```");
     let (_, rest) =
         include_str!("../../docs/migrate.md").split_once(&mark).expect("the comment stands before its block");
-    rest.split_once("\n```").expect("the block ends").0
+    let (_, block) = rest.split_once('\n').expect("its language stands in the first line");
+    block.split_once("\n```").expect("the block ends").0
 }
 
 /// A directory with the program under both names, a main process, and a config.
@@ -126,6 +127,66 @@ fn a_config_of_supervisord_becomes_pilotfishs() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let output = shell(stage.path(), "touch prepared; pilotfish -c pilotfish.toml");
     assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
+}
+
+/// Scripts below `etc` of a stage.
+fn scripts(stage: &Path, scripts: &[(&str, &str)]) {
+    for (name, script) in scripts {
+        let file = stage.join("etc").join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        Command::new("chmod").arg("+x").arg(&file).status().unwrap();
+    }
+}
+
+#[test]
+fn an_image_of_s6_overlay_runs_by_a_config_with_its_scripts_as_they_are() {
+    let stage = stage("pilotfish.toml", "");
+    let here = stage.path().display().to_string();
+    let config = tested("s6-overlay").replace("/etc/", &format!("{here}/etc/"));
+    fs::write(stage.path().join("pilotfish.toml"), format!("{config}\n[control]\nsocket = \"\"\n")).unwrap();
+    scripts(
+        stage.path(),
+        &[
+            ("cont-init.d/10-prepare", "echo prepared >> story"),
+            ("services.d/queue/run", "echo queue >> story; touch open; exec sleep 1000"),
+            ("services.d/queue/data/check", "test -e open"),
+            ("services.d/queue/finish", "echo finished >> story"),
+            ("services.d/worker/run", "echo worker >> story; touch worked; exec sleep 1000"),
+            ("services.d/app/run", "until test -e worked; do sleep 0.05; done; echo app >> story; exit 7"),
+        ],
+    );
+    let output = shell(stage.path(), "pilotfish -c pilotfish.toml");
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
+    let story = fs::read_to_string(stage.path().join("story")).unwrap();
+    let mut story: Vec<&str> = story.lines().collect();
+    // The queue starts before the catalog is asked, and so before what prepares main.
+    assert_eq!(story[..2], ["queue", "prepared"], "{story:?}");
+    assert_eq!(story.split_off(2), ["worker", "app", "finished"]);
+}
+
+#[test]
+fn a_template_of_consul_template_is_a_watchs_and_its_program_is_main() {
+    let stage = stage("pilotfish.toml", "");
+    let here = stage.path().display().to_string();
+    let config = ["/bin/app", "/etc/app.conf.j2", "/run/app.conf"]
+        .iter()
+        .fold(tested("consul-template").to_owned(), |config, file| config.replace(file, &format!("{here}{file}")));
+    let more = "[catalog]\nbackend = \"local\"\ndirectory = \"HERE/catalog\"\n[control]\nsocket = \"HERE/socket\"\n";
+    fs::write(stage.path().join("pilotfish.toml"), format!("{config}\n{}", more.replace("HERE", &here))).unwrap();
+    for directory in ["etc", "run", "catalog"] {
+        fs::create_dir(stage.path().join(directory)).unwrap();
+    }
+    fs::write(stage.path().join("etc/app.conf.j2"), tested("its-template")).unwrap();
+    let app = "#!/bin/sh\ntrap 'cp run/app.conf changed' HUP\ncp run/app.conf first\n\
+               pilotfish kv put app/limits 20 -c pilotfish.toml || exit 1\n\
+               until grep -q 20 changed 2>/dev/null; do sleep 0.05; done\nexit 7\n";
+    fs::write(stage.path().join("bin/app"), app).unwrap();
+    let output = shell(stage.path(), "export APP_NAME=mail; timeout 60 pilotfish -c pilotfish.toml");
+    assert_eq!(output.status.code(), Some(7), "{}", text(&output.stderr));
+    let read = |file: &str| fs::read_to_string(stage.path().join(file)).unwrap();
+    assert_eq!(read("first"), "connections = 100\nname = mail");
+    assert_eq!(read("changed"), "connections = 20\nname = mail");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::backends::{ConsulAddress, Endpoint};
-use super::{AddressSpec, Backoff, Cron, Required, Signal};
+use super::{AddressSpec, Backoff, Cron, Listen, Required, Signal};
 
 pub(crate) use backends::is_consul_address;
 pub(crate) use network::{ElectionName, GrpcUrl, HostPort, HttpUrl, Name};
@@ -81,6 +81,7 @@ pub(crate) fn check(format: &str) -> Option<FormatCheck> {
         Rewrite::NAME => of::<Rewrite>(),
         AddressSpec::NAME => of::<AddressSpec>(),
         SocketAddr::NAME => of::<SocketAddr>(),
+        Listen::NAME => of::<Listen>(),
         FilePath::NAME => of::<FilePath>(),
         SocketPath::NAME => of::<SocketPath>(),
         Umask::NAME => of::<Umask>(),

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::{Format, Wrong};
-use crate::config::AddressSpec;
 use crate::config::address::AddressSpecError;
+use crate::config::{AddressSpec, Listen};
 
 impl Format for AddressSpec {
     const NAME: &'static str = "interface-spec";
@@ -38,6 +38,32 @@ impl Format for SocketAddr {
             };
             Wrong::new("isn't an address to listen on", hint)
         })
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Format for Listen {
+    const NAME: &'static str = "listen-on";
+    const WHAT: &'static str = "an address and a port, such as `\"0.0.0.0:9090\"` or `\"eth0:9090\"`";
+
+    fn read(text: &str) -> Result<Self, Wrong> {
+        let text = text.trim();
+        if let Ok(at) = text.parse() {
+            return Ok(Listen::At(at));
+        }
+        let (specs, port) = text.rsplit_once(':').unwrap_or((text, ""));
+        let Ok(port) = port.parse::<u16>() else { return SocketAddr::read(text).map(Listen::At) };
+        // What looks like an address, and none at all, is told what an address looks like.
+        let is_no_interface =
+            |spec: &str| spec.is_empty() || spec.starts_with(':') || spec.contains("::") || spec == "localhost";
+        if specs.split(',').any(|spec| is_no_interface(spec.trim()) && !spec.contains('/')) {
+            return SocketAddr::read(text).map(Listen::At);
+        }
+        let addresses = specs.split(',').map(AddressSpec::read).collect::<Result<_, _>>()?;
+        Ok(Listen::On { addresses, port })
     }
 
     fn write(&self) -> String {
@@ -238,6 +264,41 @@ mod tests {
     fn a_listening_address_has_an_ip_and_a_port() {
         reads::<SocketAddr>(&["0.0.0.0:9090", "[::]:9090"], &["9090", ":9090", "localhost:9090", "0.0.0.0", "", "::1"]);
         assert!(SocketAddr::read(":9090").unwrap_err().hint.unwrap().contains("0.0.0.0:9090"));
+    }
+
+    #[test]
+    fn an_endpoint_may_listen_at_an_interfaces_address() {
+        reads::<Listen>(
+            &[
+                "0.0.0.0:9090",
+                "[::1]:9090",
+                "eth0:inet:9090",
+                "eth0:inet6:9090",
+                "eth0[1]:9090",
+                "inet:9090",
+                "net1:inet,eth0:inet,inet:9090",
+                "10.0.0.0/8:9090",
+                "fd00::/8:9090",
+                "static:192.0.2.7:9090",
+            ],
+            &[
+                "9090",
+                ":9090",
+                "localhost:9090",
+                "eth0",
+                "eth0:",
+                "eth0:99999",
+                "::1",
+                "eth0,:9090",
+                "10.0.0:9090/8",
+                "",
+            ],
+        );
+        let specs = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        for (text, names) in [("eth0:9090", &["eth0"] as &[&str]), ("net1, eth0:inet6:9090", &["net1", "eth0:inet6"])] {
+            assert_eq!(Listen::read(text).unwrap(), Listen::On { addresses: specs(names), port: 9090 });
+        }
+        assert!(Listen::read(":9090").unwrap_err().hint.unwrap().contains("0.0.0.0:9090"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::Sensor;
 use crate::config::backends::{ConsulAddress, Endpoint};
 use crate::config::format::{FilePath, Name, Parsed, SocketPath};
-use crate::config::{DEFAULT_PREFIX, Level, LogFormat};
+use crate::config::{DEFAULT_PREFIX, Level, Listen, LogFormat};
 
 /// Where services are registered and dependencies looked up.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -110,11 +110,12 @@ pub(crate) enum Backend {
 #[serde(default, deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub(crate) struct Telemetry {
-    /// IP address and port it listens on.
+    /// IP address and port it listens on. In the address's place may stand how to find it, as in a service's `address`:
+    /// `eth0:9090` listens at that of eth0 alone, `net1,eth0:9090` at that of the first of them that there is.
     ///
     /// A port that nobody asked for should not be open.
     #[schemars(example = &"0.0.0.0:9090", extend("x-default" = "off"))]
-    pub(crate) listen: Option<Parsed<SocketAddr>>,
+    pub(crate) listen: Option<Parsed<Listen>>,
     /// Registers it as a service, for a Prometheus that finds its targets in the catalog. No check speaks for it: it
     /// passes for as long as pilotfish runs, whether main is down, unhealthy or in maintenance.
     #[schemars(extend("x-default" = "off"))]

@@ -263,7 +263,9 @@ impl Walk<'_, '_> {
                 Some(format!("write the unit: `{}` for seconds", self.pair(name, &format!("\"{number}s\""))))
             }
             Value::Integer(_) if format == Some("umask") => write("\"022\"".to_owned()),
-            Value::Integer(number) if format == Some("listen") => write(format!("\"0.0.0.0:{number}\"")),
+            Value::Integer(number) if matches!(format, Some("listen" | "listen-on")) => {
+                write(format!("\"0.0.0.0:{number}\""))
+            }
             Value::Integer(number) if format == Some("host-port") => write(format!("\"127.0.0.1:{number}\"")),
             Value::Integer(number)
                 if part.takes("string") && !part.takes("boolean") && part.choice().is_none() && format.is_none() =>

@@ -290,6 +290,7 @@ fn addresses_and_urls_are_sound() {
             "[[service]]\nname = \"a\"\nport = 1\naddress = []",
             "telemetry.listen = \":9090\"",
             "telemetry.listen = \"localhost:9090\"",
+            "telemetry.listen = \"eth 0:9090\"",
             "control.socket = \"run/a.sock\"",
         ]
     ));

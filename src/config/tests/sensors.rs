@@ -88,6 +88,11 @@ fn telemetry_is_registered_as_a_service_that_neither_a_check_nor_an_election_mea
     // Where it listens at one address, that is where others find it.
     let at_one = format!("{LOCAL}[telemetry]\nlisten = \"192.0.2.7:9090\"\nadvertise.name = \"pilotfish\"\n");
     assert_eq!(good(&at_one).services[0].address, [AddressSpec::Static([192, 0, 2, 7].into())]);
+    // And where that is an interface's, whose address is to be found, they find the same.
+    let of_eth1 = good(&at_one.replace("192.0.2.7", "eth1,inet"));
+    let specs = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<AddressSpec>>();
+    assert_eq!(of_eth1.services[0].address, specs(&["eth1", "inet"]));
+    assert_eq!(of_eth1.telemetry.unwrap().listen.to_string(), "eth1:inet,inet:9090");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Judges `[[service]]` and `[[health]]`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::coprocess::of;
@@ -11,8 +10,8 @@ use crate::config::format::Parsed;
 use crate::config::report::Problem;
 use crate::config::tree::{Place, Span};
 use crate::config::{
-    AddressSpec, ConsulService, Coprocess, GrpcProbe, Health, HttpProbe, OnFailure, Probe, RestartPolicy, Service,
-    ServiceOf, Trust, duration, raw,
+    AddressSpec, ConsulService, Coprocess, GrpcProbe, Health, HttpProbe, Listen, OnFailure, Probe, RestartPolicy,
+    Service, ServiceOf, Trust, duration, raw,
 };
 
 /// More often nothing is learned, and the container does little else.
@@ -88,7 +87,7 @@ fn service(raw: raw::Service, place: Place<'_>, coprocesses: &[Coprocess], valid
 
 /// Two can't listen at one port. But a service may stand for the telemetry endpoint itself, so this is no error.
 pub(super) fn one_listener(
-    telemetry: Option<SocketAddr>,
+    telemetry: Option<&Listen>,
     services: &[Service],
     root: Place<'_>,
     validator: &mut Validator<'_>,
@@ -107,7 +106,7 @@ pub(super) fn one_listener(
 /// The entry of the telemetry endpoint, which listens here; `others` are those of the config.
 pub(super) fn telemetry(
     raw: raw::Advertise,
-    listen: Option<SocketAddr>,
+    listen: Option<&Listen>,
     place: Place<'_>,
     others: &[Service],
     has_catalog: bool,
@@ -125,7 +124,7 @@ pub(super) fn telemetry(
     if !has_catalog {
         let hint = "set `[catalog] backend`, or leave `advertise` out";
         validator.warn(place.key_span(), "nothing is registered: there is no catalog", hint);
-    } else if listen.ip().is_loopback() {
+    } else if matches!(listen, Listen::At(at) if at.ip().is_loopback()) {
         let hint = "let it `listen` where others reach it, for example at `0.0.0.0:9090`";
         validator.warn(place.key_span(), format!("nobody else reaches {listen}"), hint);
     }
@@ -136,9 +135,10 @@ pub(super) fn telemetry(
         validator.error(place.key_span(), format!("a service has the id `{id}` already"), hint);
     }
     let raw::Service { address, ttl, consul, .. } = raw::Service::default();
-    let address = match listen.ip() {
-        ip if ip.is_unspecified() => address.into_iter().map(|spec| spec.0).collect(),
-        ip => vec![AddressSpec::Static(ip)],
+    let address = match listen {
+        Listen::At(at) if at.ip().is_unspecified() => address.into_iter().map(|spec| spec.0).collect(),
+        Listen::At(at) => vec![AddressSpec::Static(at.ip())],
+        Listen::On { addresses, .. } => addresses.clone(),
     };
     let removed_after = consul.deregister_critical_after.0;
     Some(Service {

@@ -68,11 +68,11 @@ pub(crate) fn validate(
     });
     watch::in_standby(&watches, root.key("watch"), election.as_ref(), &mut validator);
     let listen = raw.telemetry.listen.map(|listen| listen.0);
-    health::one_listener(listen, &services, root, &mut validator);
+    health::one_listener(listen.as_ref(), &services, root, &mut validator);
     if let Some(raw) = raw.telemetry.advertise {
         let at = root.key("telemetry").key("advertise");
         // After checks and the election: neither is about it.
-        let entry = health::telemetry(raw, listen, at, &services, has_catalog, &mut validator);
+        let entry = health::telemetry(raw, listen.as_ref(), at, &services, has_catalog, &mut validator);
         entry.iter().for_each(|entry| words::of_service(entry, at, &catalog.backend, &mut validator));
         services.extend(entry);
     }

@@ -39,6 +39,7 @@ fn what_is_too_long_too_deep_or_goes_on_for_ever_is_refused_at_once() {
         (&objects, "more than 64 deep"),
         ("{ jobs: [ {{ range loop 100000000 }} 1, {{ end }} ] }", "more than 100000 elements"),
         ("{ jobs: [ {{ range loop 90000 }} 'aaaaaaaaaaaaaaaaaaaaaaaaaaaa', {{ end }} ] }", "too long"),
+        (&format!("{{ jobs: [{}] }}", "{},".repeat(1_001)), "more than 1000 elements"),
         ("{ jobs: '\u{f0000}' }", "stands for nothing"),
         ("", "there is nothing in it"),
         ("[]", "neither `jobs` nor `services`"),

@@ -6,7 +6,6 @@ use super::*;
 const NOTES: &[(&str, &str, &str, bool)] = &[
     ("v2-all-keys.json", "main", "stands on the command line", false),
     ("v2-all-keys.json", "logging.output", "goes to stderr", false),
-    ("v2-all-keys.json", "telemetry.interfaces", "listens at 0.0.0.0 here, on every interface", false),
     ("v2-all-keys.json", "telemetry.sensors[lag].type", "a summary is a histogram", true),
     ("v2-all-keys.json", "stopTimeout", "raise the scheduler's own timeout", false),
     ("v2-all-keys.json", "preStart", "gave it no limit", false),

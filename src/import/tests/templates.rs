@@ -206,6 +206,16 @@ fn what_must_be_set_is_what_must_be_set() {
 }
 
 #[test]
+fn a_main_that_is_only_started_again_where_an_if_says_so_is_not_otherwise() {
+    let imported = jobs_of("{ name: 'app', exec: '/bin/app'{{ if .ALWAYS }}, restarts: 'unlimited'{{ end }} }");
+    assert!(!imported.is_lossy(), "{:#?}", imported.notes);
+    for (set, policy) in [(vec![], "never"), (vec![("ALWAYS", "1")], "always")] {
+        assert_eq!(text(&imported, "process.restart.policy", &set), policy);
+        assert!(mistakes(&imported.toml, &set).is_empty());
+    }
+}
+
+#[test]
 fn a_loop_of_an_unknown_length_is_told_of() {
     let text = "{ consul: 'c', jobs: [ {{ range $i := loop .N }}{ name: 'w{{ $i }}', exec: '/bin/w' },{{ end }}\n\
                 { name: 'app', exec: '/bin/app' } ] }";
@@ -219,14 +229,19 @@ fn a_loop_of_an_unknown_length_is_told_of() {
 
 #[test]
 fn a_difference_is_told_of_at_the_question_that_makes_it() {
-    let text = "{ consul: 'c', jobs: [ { name: 'app', exec: '/bin/app' } ],\n\
+    let file = "{ consul: 'c', jobs: [ { name: 'app', exec: '/bin/app' } ],\n\
                 {{ if .LOG }}logging: { level: 'DEBUG' },{{ end }}\n\
                 {{ if .CONTROL }}control: { socket: '/x.sock' },{{ end }}\n\
                 {{ if .STOP }}stopTimeout: 30,{{ end }} }";
-    let imported = imported(text);
-    for (key, line) in [("log.level", 2), ("control.socket", 3), ("process.stop_timeout", 4)] {
-        let note =
-            imported.notes.iter().find(|note| note.key == key).unwrap_or_else(|| panic!("{:#?}", imported.notes));
-        assert_eq!(note.line, line, "{note}");
+    let imported = imported(file);
+    let told: Vec<(&str, usize)> =
+        imported.notes.iter().filter(|note| note.lost).map(|note| (note.key.as_str(), note.line)).collect();
+    assert_eq!(told, [("process.stop_timeout", 4)]);
+    // What the key is otherwise can be said.
+    for (key, set, value, otherwise) in
+        [("log.level", "LOG", "debug", "info"), ("control.socket", "CONTROL", "/x.sock", "/run/pilotfish.sock")]
+    {
+        assert_eq!(text(&imported, key, &[(set, "1")]), value);
+        assert_eq!(text(&imported, key, &[]), otherwise);
     }
 }

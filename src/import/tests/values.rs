@@ -95,23 +95,6 @@ fn a_name_that_no_template_asks_for_is_told_of() {
 }
 
 #[test]
-fn telemetry_that_another_interface_had_is_told_of() {
-    let of = |interfaces| {
-        imported(&format!(
-            "{{ consul: 'c', jobs: [ {{ name: 'app', exec: '/bin/app' }} ],\n\
-             telemetry: {{ port: 9090, interfaces: ['{interfaces}'] }} }}"
-        ))
-    };
-    assert!(
-        of("lo").is_lossy()
-            && of("eth1").is_lossy()
-            && !of("eth1', 'eth0").is_lossy()
-            && !of("eth0").is_lossy()
-            && !of("inet").is_lossy()
-    );
-}
-
-#[test]
 fn a_check_that_hangs_is_found_out_in_about_two_ttls() {
     let imported = imported(
         "{ \"consul\": \"c\", \"services\": [ { \"name\": \"web\", \"port\": 80, \"poll\": 5, \"ttl\": 25, \"health\": \"/bin/true\" } ] }",
@@ -206,18 +189,29 @@ fn a_socket_that_pilotfish_cant_take_is_told_of() {
 }
 
 #[test]
-fn telemetry_listens_where_that_is_known_and_says_where_else() {
+fn telemetry_listens_and_is_registered_at_the_interface_that_it_had() {
     let of = |interfaces: &str| {
         imported(&format!(
             "{{ consul: 'c', jobs: [ {{ name: 'app', exec: '/bin/app' }} ],\n\
              telemetry: {{ port: 9100, interfaces: ['{interfaces}'] }} }}"
         ))
     };
-    for (interfaces, listen) in [("lo", "127.0.0.1"), ("static:192.0.2.7", "192.0.2.7"), ("eth1", "0.0.0.0")] {
-        assert!(of(interfaces).toml.contains(&format!("listen = \"{listen}:9100\"")), "{interfaces}");
+    for (interfaces, listen) in [
+        ("lo", "127.0.0.1"),
+        ("static:192.0.2.7", "192.0.2.7"),
+        ("eth1", "eth1"),
+        ("net1', 'eth0:inet", "net1,eth0:inet"),
+        ("inet", "eth0:inet,inet"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("{{ .NET }}", "{{ env.NET }}"),
+        ("eth1', 'inet\\b", "eth1"),
+    ] {
+        let imported = of(interfaces);
+        assert!(imported.toml.contains(&format!("listen = \"{listen}:9100\"")), "{interfaces}: {}", imported.toml);
+        assert_eq!(imported.is_lossy(), interfaces.ends_with('b'), "{interfaces}: {:?}", imported.notes);
+        assert!(mistakes(&imported.toml, &[("NET", "eth2")]).is_empty(), "{}", imported.toml);
     }
-    let (what, lost) = said(&of("eth1"), "telemetry.interfaces");
-    assert!(what.contains("on every interface of the container") && lost, "{what}");
+    assert!(said(&of("eth1', 'inet\\b"), "telemetry.interfaces").0.contains("can't read"));
 }
 
 #[test]

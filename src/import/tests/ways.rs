@@ -132,30 +132,101 @@ fn the_import_rendered_is_what_the_rendered_file_imports_to() {
             };
             let set: Vec<(&str, &str)> =
                 names.iter().zip(0..).filter_map(|(name, at)| Some((*name, value(name, at)?))).collect();
-            let environment = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            let theirs = go::render(&go::parse(&text).unwrap(), &environment).unwrap();
-            let Ok(theirs) = import(&theirs, &file, &BTreeMap::new()) else { continue };
-            // With such variables ContainerPilot refuses the file: an empty port.
-            let lost = |imported: &Imported| imported.notes.iter().filter(|note| note.lost).count();
-            if lost(&theirs) > lost(&ours) {
-                continue;
-            }
-            let variables: Variables = set.iter().copied().collect();
-            let Some(ours) = rendered(&ours.toml, &variables) else {
-                let needed = names.iter().any(|name| !set.iter().any(|(known, _)| known == name));
-                assert!(needed, "{}: {set:?}\n{}", name(&file), ours.toml);
-                continue;
-            };
-            let theirs = rendered(&theirs.toml, &variables).unwrap();
-            let (ours, theirs) = (normal(Value::Table(ours)), normal(Value::Table(theirs)));
-            assert_eq!(
-                toml::to_string_pretty(&ours).unwrap(),
-                toml::to_string_pretty(&theirs).unwrap(),
-                "{} with {set:?}",
-                name(&file)
-            );
-            compared += 1;
+            compared += usize::from(is_the_same(&file, &text, &ours, &set));
         }
     }
     assert!(compared > 300, "only {compared} were compared");
+}
+
+/// Compares both ways to one config; whether there was something to compare.
+fn is_the_same(file: &Path, text: &str, ours: &Imported, set: &[(&str, &str)]) -> bool {
+    let environment = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let theirs = go::render(&go::parse(text).unwrap(), &environment).unwrap();
+    let Ok(theirs) = import(&theirs, file, &BTreeMap::new()) else { return false };
+    // With such variables ContainerPilot refuses the file: an empty port.
+    let lost = |imported: &Imported| imported.notes.iter().filter(|note| note.lost).count();
+    if lost(&theirs) > lost(ours) {
+        return false;
+    }
+    let names = variables(text);
+    let variables: Variables = set.iter().copied().collect();
+    let Some(ours) = rendered(&ours.toml, &variables) else {
+        let needed = names.iter().any(|name| !set.iter().any(|(known, _)| known == name));
+        assert!(needed, "{}: {set:?}\n{}", name(file), ours.toml);
+        return false;
+    };
+    let theirs = rendered(&theirs.toml, &variables).unwrap();
+    let (ours, theirs) = (normal(Value::Table(ours)), normal(Value::Table(theirs)));
+    assert_eq!(
+        toml::to_string_pretty(&ours).unwrap(),
+        toml::to_string_pretty(&theirs).unwrap(),
+        "{} with {set:?}",
+        name(file)
+    );
+    true
+}
+
+/// Nine `if`s, of 512 ways: around whole jobs and what stands in them, a second in one, words of main's command and of
+/// another's, a key, and a choice of two.
+const NINE: &str = r#"{
+  consul: 'localhost:8500',
+  {{ if .LOG }}logging: { level: "{{ .LOG }}" },{{ end }}
+  jobs: [
+    { name: 'app', port: 80, exec: '/bin/app --port 80{{ if .DEBUG }} --debug {{ .DEBUG }}{{ end }}{{ if .TLS }} --tls{{ end }}',
+      health: { exec: 'true', interval: {{ if .SLOW }}30{{ else }}10{{ end }}, ttl: 30 } },
+    {{ if .AGENT }}{ name: 'agent', exec: ['/bin/agent', '-client'{{ if .JOIN }}, '-join', '{{ .JOIN }}'{{ end }}], restarts: 'unlimited' },{{ end }}
+    {{ if .TASK }}{ name: 'task', exec: '/bin/task', when: { interval: "{{ .TASK }}" } },{{ end }}
+    {{ if .HOOK }}{ name: 'hook', exec: '/bin/hook', when: { source: 'watch.db', each: 'changed' } },{{ end }}
+    {{ if .SIDE }}{ name: 'side', exec: '/bin/side{{ if .DEBUG }} -v{{ end }}', restarts: 'unlimited' },
+    { name: 'third', exec: '/bin/third', restarts: 'unlimited' },{{ else }}{ name: 'other', exec: '/bin/other', restarts: 'unlimited' },{{ end }}
+  ],
+  watches: [ { name: 'db', interval: 5 } ],
+}"#;
+
+const ITS_VARIABLES: [(&str, &str); 9] = [
+    ("LOG", "debug"),
+    ("DEBUG", "all"),
+    ("TLS", "1"),
+    ("SLOW", "1"),
+    ("AGENT", "1"),
+    ("JOIN", "a"),
+    ("TASK", "5s"),
+    ("HOOK", "1"),
+    ("SIDE", "1"),
+];
+
+#[test]
+fn more_ifs_than_can_be_gone_each_way_are_translated_in_their_places() {
+    let ours = imported(NINE);
+    assert!(!ours.is_lossy(), "{:#?}", ours.notes);
+    for enabled in ["TASK", "HOOK", "AGENT", "SIDE"] {
+        assert!(
+            ours.toml.contains(&format!("enabled = \"{{% if env.{enabled} | default('') %}}true{{% endif %}}\"")),
+            "{}",
+            ours.toml
+        );
+    }
+    let mut compared = 0;
+    // All of them take a minute.
+    for choice in (0..1 << ITS_VARIABLES.len()).step_by(7) {
+        let set: Vec<(&str, &str)> =
+            ITS_VARIABLES.iter().zip(0..).filter(|(_, bit)| choice >> bit & 1 == 1).map(|(pair, _)| *pair).collect();
+        compared += usize::from(is_the_same(Path::new("nine.json5"), NINE, &ours, &set));
+    }
+    assert_eq!(compared, 74);
+    assert!(
+        ours.notes.iter().any(|note| note.what.contains("a shell's choice here, which becomes main") && note.line == 5)
+    );
+}
+
+#[test]
+fn of_ifs_that_are_too_many_and_hang_together_it_is_said_which_is_left_out() {
+    // Blanks in a string may be those between a command's words, so that each of ten changes the whole.
+    let keys: String = (0..10).map(|n| format!("{{{{ if .V{n} }}}} {n}{{{{ end }}}}")).collect();
+    let text = format!(
+        "{{ consul: 'c', jobs: [ {{ name: 'app', exec: '/bin/app', port: 80,\ntags: ['all{keys}'], health: {{ exec: 'true', interval: 1, ttl: 5 }} }} ] }}"
+    );
+    let imported = imported(&text);
+    let left_out = imported.notes.iter().find(|note| note.what.contains("this one is left out")).unwrap();
+    assert!(left_out.lost && left_out.line > 1 && left_out.key.starts_with("{{ if .V"), "{left_out}");
 }
