@@ -102,13 +102,18 @@ pub mod kernel {
         }
     }
 
-    /// For the first process of a PID namespace, between fork and exec: a /proc that shows it, and its end with its
-    /// parent's. Allocates nothing.
+    /// Between fork and exec: its end comes with its parent's, however that ends.
+    pub fn end_with_parent() -> io::Result<()> {
+        // SAFETY: takes two numbers.
+        checked(unsafe { prctl(PR_SET_PDEATHSIG, SIGKILL as c_ulong) })
+    }
+
+    /// The same for the first process of a PID namespace, with a /proc that shows it. Allocates nothing.
     pub fn be_contained() -> io::Result<()> {
+        end_with_parent()?;
         let none = std::ptr::null();
         // SAFETY: all strings end in NUL and outlive the calls.
         unsafe {
-            checked(prctl(PR_SET_PDEATHSIG, SIGKILL as c_ulong))?;
             checked(unshare(CLONE_NEWNS))?;
             checked(mount(none, c"/".as_ptr(), none, MS_REC_PRIVATE, none))?;
             checked(mount(c"proc".as_ptr(), c"/proc".as_ptr(), c"proc".as_ptr(), 0, none))
@@ -353,7 +358,13 @@ pub struct Running(Child);
 impl Running {
     pub fn start(command: &mut Command, log: &Path) -> io::Result<Running> {
         let log = File::create(log)?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().map(Running)
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        #[allow(unsafe_code)]
+        // SAFETY: what runs between fork and exec calls the kernel alone.
+        unsafe {
+            command.pre_exec(kernel::end_with_parent)
+        };
+        command.spawn().map(Running)
     }
 }
 
