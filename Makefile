@@ -5,6 +5,10 @@
 #   make test       all tests that need no container engine, and the lints
 #   make e2e        the tests on a real Docker engine, and a primary of each example that keeps data killed
 #   make bench      [QUICK=1] all inits beside each other, memory at work, change-to-hook latency on each catalog
+#   make growth     [QUICK=1] [BLESS=1] how memory, processor and latency grow with instances, checks, watches, orphans and members;
+#                   BLESS=1 draws the plots of docs/performance.md anew
+#   make density    [N="1000 2000"] [STORE=local] [BLESS=1] how many agents this machine holds with no check late by a second
+#   make size       which crates the binary's bytes are from
 #   make instructions   [BLESS=1] how many instructions a start, an orphan, a check, a change, a second of leading cost; fails
 #                   where one costs a quarter more than tests/bench/instructions.txt says
 #   make order      records which functions are used together, by which a release is laid out (packaging/functions.order)
@@ -30,7 +34,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: build demo test e2e bench instructions order faults pauses nemesis nemesis-controls failover failovers failovers-short crowd fuzz fuzz-short lint manual replay reference format shellcheck clippy deny doc static reference-init model
+.PHONY: build demo test e2e bench growth density size instructions order faults pauses nemesis nemesis-controls failover failovers failovers-short crowd fuzz fuzz-short lint manual replay reference format shellcheck clippy deny doc static reference-init model
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -69,6 +73,22 @@ bench: build
 	@echo
 	@PILOTFISH=$(BINARY) tests/bench/latency.sh
 
+growth: build
+	@tests/setup.sh bench
+	@PILOTFISH=$(BINARY) tests/bench/growth.sh
+	@[ -z "$${BLESS:-}" ] || $(MAKE) --no-print-directory reference
+
+density: build
+	@tests/setup.sh bench
+	@PILOTFISH=$(BINARY) tests/bench/density.sh
+	@[ -z "$${BLESS:-}" ] || $(MAKE) --no-print-directory reference
+
+# Of a binary with symbols, in the folder of `make order`.
+size:
+	@tests/setup.sh build
+	@PILOTFISH_KEEP_NAMES=1 $(CARGO) build --release --bin pilotfish --target-dir $(TARGET_DIR)/order
+	@BINARY=$(TARGET_DIR)/order/$(HOST)/release/pilotfish tests/bench/size.sh
+
 instructions: build
 	@tests/setup.sh instructions
 	@tests/get-servers.sh .servers
@@ -96,7 +116,7 @@ pauses:
 	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 4 pauses:: --skip pauses::frozen::
 	@$(CARGO) test --features sabotage --test pilotfish -- --ignored --nocapture pauses::wedged::
 
-export QUICK BACKEND DURATION SEED SAMPLES WITNESS EXAMPLE STORE KINDS N KEEP BLESS
+export QUICK BACKEND DURATION SEED SAMPLES WITNESS EXAMPLE STORE KINDS N KEEP BLESS AXES
 
 nemesis:
 	@tests/setup.sh test

@@ -1,6 +1,7 @@
 //! Files that are made from the source, and whether they are current. `make reference` writes them anew.
 
 mod emitted;
+mod plots;
 mod records;
 mod samples;
 
@@ -52,4 +53,13 @@ fn the_schema_of_the_status_is_current() {
 #[test]
 fn the_picture_of_a_containers_life_is_current() {
     is_current(&of_the_repository("docs/life.svg"), &picture());
+}
+
+#[test]
+fn the_plots_of_what_was_measured_are_current() {
+    let figures = of_the_repository("tests/bench/growth.csv");
+    let figures = fs::read_to_string(&figures).unwrap_or_else(|error| panic!("{}: {error}", figures.display()));
+    for (axis, ..) in plots::AXES {
+        is_current(&of_the_repository(&format!("docs/growth-{axis}.svg")), &plots::plot(&figures, axis));
+    }
 }

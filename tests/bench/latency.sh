@@ -5,12 +5,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 pilotfish=$(realpath "${PILOTFISH:?the pilotfish binary to measure}")
 changes=${CHANGES:-200}
-programs=target/bench
+# shellcheck source=tests/bench/programs.sh
+source tests/bench/programs.sh
+program latency
 tests/get-servers.sh .servers
-mkdir -p "$programs"
-if [ ! -x "$programs/latency" ] || [ tests/bench/latency.rs -nt "$programs/latency" ]; then
-    rustc --edition 2024 -O -C target-feature=+crt-static -o "$programs/latency" tests/bench/latency.rs
-fi
 
 echo "from a change of a dependency to its hook's first instruction, $changes changes at rest, default settle, milliseconds"
 "$programs/latency" "$pilotfish" .servers "$changes" | awk '

@@ -12,7 +12,8 @@ if [ -n "${QUICK:-}" ]; then
 else
     rounds=${ROUNDS:-300} orphans=${ORPHANS:-10000}
 fi
-programs=$PWD/target/bench
+# shellcheck source=tests/bench/programs.sh
+source tests/bench/programs.sh
 work=$(mktemp -d "${TMPDIR:-/tmp}/pilotfish-bench.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
@@ -22,10 +23,7 @@ if ! "${isolate[@]}" true 2>/dev/null; then
     echo "bench: PID namespaces aren't allowed here (run as root)" >&2
     exit 1
 fi
-mkdir -p "$programs"
-if [ ! -x "$programs/inits" ] || [ tests/bench/inits.rs -nt "$programs/inits" ]; then
-    rustc --edition 2024 -O -C target-feature=+crt-static -o "$programs/inits" tests/bench/inits.rs
-fi
+program inits
 main=("$programs/inits" main "$work/socket")
 
 # What an image holds is a copy. The linker writes its file in small pieces, and the page cache keeps them as small
@@ -83,7 +81,7 @@ stdout_logfile = NONE
 stderr_logfile = NONE
 CONF
 peer supervisord: supervisord -c "$work/supervisord.conf"
-echo "$(uname -sr), $(nproc) x $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), load $(cut -d ' ' -f 1 /proc/loadavg)"
+machine
 dpkg-query -W -f '${Package} ${Version}\n' tini dumb-init catatonit s6 runit supervisor 2>/dev/null | paste -sd, | sed 's/,/, /g'
 echo "$rounds interleaved rounds, $orphans orphans, each init as PID 1 of its own namespace; medians"
 "$programs/inits" "$work" "$rounds" "$orphans" "${inits[@]}" >"$work/inits" 2>"$work/log" || {
