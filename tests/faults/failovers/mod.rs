@@ -4,7 +4,7 @@
 //!
 //! `make e2e` kills one primary of each, `make failovers-short` runs each example's short form. `make failovers
 //! EXAMPLE=postgres [STORE=etcd] [KINDS=killed,paused] [N=100] [SEED=1]` deals the kinds and shows the seconds without
-//! a write by kind.
+//! a write by kind; `DURATION=90m` ends it earlier.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests: this drives the docker command")]
 
 mod faults;
@@ -42,7 +42,9 @@ fn at_length() {
     let store = from_env::<String>("STORE").unwrap_or_else(|| "consul".to_owned());
     let store = Store::named(&store).unwrap_or_else(|| panic!("no elections are held on {store}"));
     let count = from_env("N").unwrap_or(kinds.len());
-    play(example, store, &kinds, count, from_env("SEED").unwrap_or(1));
+    let time =
+        from_env::<String>("DURATION").map(|time| humantime::parse_duration(&time).expect("DURATION is like 90m"));
+    play(example, store, &kinds, (count, time), from_env("SEED").unwrap_or(1));
 }
 
 #[test]
@@ -67,7 +69,7 @@ fn redis_heals_itself_and_loses_nothing_that_a_replica_had() {
 
 fn short(example: &'static Example, kinds: &[&str]) {
     let kinds: Vec<Kind> = kinds.iter().map(|name| Kind::named(name).expect("a kind")).collect();
-    play(example, Store::Consul, &kinds, kinds.len(), 1);
+    play(example, Store::Consul, &kinds, (kinds.len(), None), 1);
 }
 
 /// The one blow of each that `make e2e` has time for.
@@ -93,15 +95,18 @@ mod smoke {
     }
 }
 
-/// Strikes `count` times, and judges.
-fn play(example: &'static Example, store: Store, kinds: &[Kind], count: usize, seed: u64) {
-    println!("{} on {}: {count} failovers, seed {seed}", example.name, store.service());
+/// Strikes `most` times, or until the time is over, and judges.
+fn play(example: &'static Example, store: Store, kinds: &[Kind], (most, time): (usize, Option<Duration>), seed: u64) {
+    println!("{} on {}: {most} failovers, seed {seed}", example.name, store.service());
+    let begin = Instant::now();
     let fleet = Fleet::up(example, store);
     fleet.becomes_whole(HEALS_WITHIN);
     let mut writers = fleet.write(3);
     let mut deck = Deck::new(kinds, seed);
     let mut table = Table::default();
-    for round in 1..=count {
+    let mut count = 0;
+    while count < most && time.is_none_or(|time| begin.elapsed() < time) {
+        count += 1;
         let kind = deck.deal();
         let begun = judge::now();
         let at = Instant::now();
@@ -112,7 +117,7 @@ fn play(example: &'static Example, store: Store, kinds: &[Kind], count: usize, s
         std::thread::sleep(Duration::from_secs(2));
         let gap = Journal::read(&writers.journals()).longest_pause(begun, judge::now());
         println!(
-            "{round:4} {:<14} {victim:<10} struck for {:5.1} s, whole after {:5.1} s, {:5.1} s without a write",
+            "{count:4} {:<14} {victim:<10} struck for {:5.1} s, whole after {:5.1} s, {:5.1} s without a write",
             kind.name,
             struck.as_secs_f64(),
             at.elapsed().as_secs_f64() - 2.0,
@@ -124,7 +129,12 @@ fn play(example: &'static Example, store: Store, kinds: &[Kind], count: usize, s
     let journal = Journal::read(&writers.journals());
     let lost = journal.lost(&fleet.rows());
     let stale = journal.of_two_primaries();
-    println!("{table}\nacknowledged {}, lost {}, from two primaries {}", journal.len(), lost.len(), stale.len());
+    println!(
+        "{table}\n{count} failovers, acknowledged {}, lost {}, from two primaries {}",
+        journal.len(),
+        lost.len(),
+        stale.len()
+    );
     assert!(journal.len() > 100 * count, "too few were acknowledged to show anything: {}", journal.len());
     assert!(lost.is_empty(), "acknowledged and gone: {:?}", &lost[..lost.len().min(20)]);
     assert!(stale.is_empty(), "acknowledged by a server that led no more: {:?}", &stale[..stale.len().min(20)]);
