@@ -148,7 +148,7 @@ impl Fleet {
                 self.ask("replicas"),
                 self.project.last_words()
             );
-            thread::sleep(Duration::from_millis(500));
+            thread::sleep(Duration::from_secs(1));
         }
     }
 

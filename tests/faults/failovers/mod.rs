@@ -95,6 +95,12 @@ mod smoke {
     }
 }
 
+/// How many want a processor, over the last minute: what the seconds are to be read with.
+fn load() -> String {
+    let averages = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    averages.split(' ').next().unwrap_or_default().to_owned()
+}
+
 /// Strikes `most` times, or until the time is over, and judges.
 fn play(example: &'static Example, store: Store, kinds: &[Kind], (most, time): (usize, Option<Duration>), seed: u64) {
     println!("{} on {}: {most} failovers, seed {seed}", example.name, store.service());
@@ -117,11 +123,12 @@ fn play(example: &'static Example, store: Store, kinds: &[Kind], (most, time): (
         std::thread::sleep(Duration::from_secs(2));
         let gap = Journal::read(&writers.journals()).longest_pause(begun, judge::now());
         println!(
-            "{count:4} {:<14} {victim:<10} struck for {:5.1} s, whole after {:5.1} s, {:5.1} s without a write",
+            "{count:4} {:<14} {victim:<10} struck for {:5.1} s, whole after {:5.1} s, {:5.1} s without a write, load {}",
             kind.name,
             struck.as_secs_f64(),
             at.elapsed().as_secs_f64() - 2.0,
             gap.as_secs_f64(),
+            load(),
         );
         table.add(kind.name, gap);
     }
