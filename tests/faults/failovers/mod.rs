@@ -4,7 +4,8 @@
 //!
 //! `make e2e` kills one primary of each, `make failovers-short` runs each example's short form. `make failovers
 //! EXAMPLE=postgres [STORE=etcd] [KINDS=killed,paused] [N=100] [SEED=1]` deals the kinds and shows the seconds without
-//! a write by kind; `DURATION=90m` ends it earlier.
+//! a write by kind; `DURATION=90m` ends it earlier. `EXAMPLE=patroni` and `patroni-sync` are what PostgreSQL is measured
+//! beside; what these lose is told, and doesn't fail it.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests: this drives the docker command")]
 
 mod faults;
@@ -143,6 +144,9 @@ fn play(example: &'static Example, store: Store, kinds: &[Kind], (most, time): (
         stale.len()
     );
     assert!(journal.len() > 100 * count, "too few were acknowledged to show anything: {}", journal.len());
+    if !example.keeper.promises() {
+        return;
+    }
     assert!(lost.is_empty(), "acknowledged and gone: {:?}", &lost[..lost.len().min(20)]);
     assert!(stale.is_empty(), "acknowledged by a server that led no more: {:?}", &stale[..stale.len().min(20)]);
 }

@@ -21,7 +21,7 @@ write)
     while :; do
         coproc PSQL { exec psql -XAtq -F ' ' -v ON_ERROR_STOP=1 -d "$anywhere" 2>/dev/null; }
         to=${PSQL[1]} from=${PSQL[0]} pid=$PSQL_PID
-        while row=$((row + 1)) && echo "INSERT INTO journal VALUES ('$2-$row', inet_server_addr()) RETURNING id, host(inet_server_addr()), substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8);" >&"$to" \
+        while row=$((row + 1)) && echo "INSERT INTO journal VALUES ('$2-$row', :'HOST') RETURNING id, server, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8);" >&"$to" \
             && read -r -t 4 line <&"$from"; do
             echo "$((${EPOCHREALTIME/./} / 1000)) $line"
             read -r -t 0.05 -u "$never" # some twenty rows a second
