@@ -328,6 +328,14 @@ impl Writers {
         self.running.iter().map(|(journal, _)| journal.clone()).collect()
     }
 
+    /// Nobody would write, and no server be to blame.
+    pub fn must_run(&mut self) {
+        for (journal, child) in &mut self.running {
+            let ended = child.try_wait().expect("it can be waited for");
+            assert_eq!(ended, None, "the client of {} has ended", journal.display());
+        }
+    }
+
     pub fn stop(&mut self) {
         // Theirs ends with the container; to end the client of `docker exec` alone would leave it writing.
         docker(&["exec", &self.client, "sh", "-c", "kill -9 -1"]);

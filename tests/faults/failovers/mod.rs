@@ -132,6 +132,7 @@ fn play(example: &'static Example, store: Store, kinds: &[Kind], (most, time): (
             load(),
         );
         table.add(kind.name, gap);
+        writers.must_run();
     }
     writers.stop();
     let journal = Journal::read(&writers.journals());
