@@ -97,7 +97,7 @@ pauses:
 	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 4 pauses:: --skip pauses::frozen::
 	@$(CARGO) test --features sabotage --test pilotfish -- --ignored --nocapture pauses::wedged::
 
-export QUICK BACKEND DURATION SEED SAMPLES WITNESS EXAMPLE STORE KINDS N KEEP BLESS
+export QUICK BACKEND DURATION SEED SAMPLES WITNESS EXAMPLE STORE KINDS N WITHIN KEEP BLESS
 
 nemesis:
 	@tests/setup.sh test

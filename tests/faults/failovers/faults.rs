@@ -169,7 +169,7 @@ const KINDS: &[Kind] = &[
         strike: |fleet, _| {
             for server in fleet.servers() {
                 fleet.recreate(server);
-                fleet.becomes_whole(super::HEALS_WITHIN);
+                fleet.becomes_whole(super::heals_within());
             }
             "all".to_owned()
         },

@@ -131,7 +131,7 @@ impl Fleet {
         ]));
         if example.keeper == (Keeper::Patroni { synchronous: true }) {
             let edit = ["patronictl", "edit-config", "--force", "--set", "synchronous_mode=true"];
-            within(&fleet.project, super::HEALS_WITHIN, "a config to edit", || {
+            within(&fleet.project, super::heals_within(), "a config to edit", || {
                 fleet.exec(example.servers[0], &edit).contains("Configuration changed").then_some(())
             });
         }
@@ -173,7 +173,7 @@ impl Fleet {
             let id = said.split_whitespace().next().unwrap_or_default();
             self.servers().find(|server| *server == id).map(str::to_owned)
         };
-        within(&self.project, super::HEALS_WITHIN, "a leader", || match self.example.keeper {
+        within(&self.project, super::heals_within(), "a leader", || match self.example.keeper {
             Keeper::Pilotfish => self.servers().find_map(known_to),
             // It has no short way to say it.
             Keeper::Patroni { .. } => <[String; 1]>::try_from(self.primaries()).ok().map(|[leader]| leader),
@@ -192,6 +192,11 @@ impl Fleet {
 
     /// Waits until one is the primary and all others have all it has.
     pub fn becomes_whole(&self, within: Duration) {
+        self.heals(within).unwrap_or_else(|missing| panic!("{missing}\n{}", self.project.last_words()));
+    }
+
+    /// The same, but what is missing when the time is over is the caller's business.
+    pub fn heals(&self, within: Duration) -> Result<(), String> {
         let deadline = Instant::now() + within;
         let others = (self.example.servers.len() - 1).to_string();
         loop {
@@ -200,16 +205,21 @@ impl Fleet {
                 && self.ask("replicas").is_some_and(|replicas| replicas == others)
                 && self.knows_who_may_succeed(primary)
             {
-                return;
+                return Ok(());
             }
-            assert!(
-                Instant::now() < deadline,
-                "not whole within {within:?}: primaries {primaries:?}, {:?} replicas\n{}",
-                self.ask("replicas"),
-                self.project.last_words()
-            );
+            if Instant::now() > deadline {
+                let replicas = self.ask("replicas");
+                return Err(format!("not whole within {within:?}: primaries {primaries:?}, {replicas:?} replicas"));
+            }
             thread::sleep(Duration::from_secs(1));
         }
+    }
+
+    /// The hand that a Patroni needs whose replica went further than its new leader.
+    pub fn copy_replicas_anew(&self) {
+        let leader = self.leader();
+        let replicas: Vec<&str> = self.servers().filter(|server| *server != leader).collect();
+        self.exec(&leader, &[&["patronictl", "reinit", "--force", "db"], &*replicas].concat());
     }
 
     /// A synchronous Patroni writes down whom it may promote, a while after that one has caught up.
