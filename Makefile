@@ -18,8 +18,9 @@
 #                   go wrong
 #   make nemesis-controls   the same with one rule of leading broken at a time: two must lead at once, or nothing was proved
 #   make failover   [SAMPLES=20] [ROW=health]: how long nobody leads, fault by fault, as a table; wants a machine at rest
-#   make failovers EXAMPLE=postgres|mariadb|redis [STORE=consul|etcd] [KINDS=killed,paused] [N=100] [SEED=1]: an example in containers,
-#                   written to and struck; what was acknowledged must be there in the end; a table of the seconds without a write
+#   make failovers EXAMPLE=postgres|mariadb|redis [STORE=consul|etcd] [KINDS=killed,paused] [N=100] [DURATION=90m] [SEED=1]: an
+#                   example in containers, written to and struck; what was acknowledged must be there in the end; a table of
+#                   the seconds without a write. EXAMPLE=patroni|patroni-sync: what PostgreSQL is measured beside
 #   make failovers-short   a few blows to each of them
 #   make crowd      10,000 instances and 50 MB of keys on each store: memory, what is told, how long a change takes
 #   make model      the election's model checker at length, optimised; the short form is part of make test
@@ -116,7 +117,7 @@ pauses:
 	@$(CARGO) test --test pilotfish -- --ignored --nocapture --test-threads 4 pauses:: --skip pauses::frozen::
 	@$(CARGO) test --features sabotage --test pilotfish -- --ignored --nocapture pauses::wedged::
 
-export QUICK BACKEND DURATION SEED SAMPLES WITNESS EXAMPLE STORE KINDS N KEEP BLESS AXES
+export QUICK BACKEND DURATION SEED SAMPLES WITNESS EXAMPLE STORE KINDS N WITHIN KEEP BLESS AXES
 
 nemesis:
 	@tests/setup.sh test

@@ -4,6 +4,7 @@
 #
 #   tests/images.sh consul|etcd         pilotfish-test-consul, pilotfish-test-etcd: a store of the tests in a container
 #   tests/images.sh example NAME TAG    TAG: config-examples/NAME with the binary named in PILOTFISH, which alone is TAG-pilotfish
+#   tests/images.sh beside FOLDER TAG   TAG: FOLDER, which has what an example is measured beside
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 debian=pilotfish-test-debian:bookworm
@@ -63,8 +64,14 @@ example)
     build "pilotfish-test-$name-packages" --build-arg "BASE=$debian" --build-arg "PILOTFISH=$tag-pilotfish" --target packages "$work/example"
     build "$tag" --build-arg "BASE=$debian" --build-arg "PILOTFISH=$tag-pilotfish" "$work/example"
     ;;
+beside)
+    folder=$2 tag=$3
+    needs_debian
+    build "pilotfish-test-$(basename "$folder")-packages" --build-arg "BASE=$debian" --target packages "$folder"
+    build "$tag" --build-arg "BASE=$debian" "$folder"
+    ;;
 *)
-    echo "usage: tests/images.sh consul | etcd | example NAME TAG" >&2
+    echo "usage: tests/images.sh consul | etcd | example NAME TAG | beside FOLDER TAG" >&2
     exit 64
     ;;
 esac

@@ -61,7 +61,7 @@ pub fn within<T>(project: &Project, time: Duration, about: &str, mut what: impl 
 
 /// The containers of one compose file.
 pub struct Project {
-    /// Its folder in config-examples/.
+    /// Its folder in the copy of config-examples/.
     pub example: &'static str,
     pub name: String,
     pub image: String,
@@ -76,15 +76,25 @@ pub struct Project {
 impl Project {
     /// Does what the README's first block says, once the images are there.
     pub fn up(example: &'static str, store: Option<Store>) -> Project {
-        Project::start(example, None, store)
+        Project::start(example, None, None, store)
     }
 
     /// The same of one that is put on top of another, whose services come along.
     pub fn up_on(below: &'static str, example: &'static str, store: Option<Store>) -> Project {
-        Project::start(example, Some(below), store)
+        Project::start(example, Some(below), None, store)
     }
 
-    fn start(example: &'static str, below: Option<&'static str>, store: Option<Store>) -> Project {
+    /// The same of what examples are measured beside, a folder like theirs below `parent`, which has no pilotfish in it.
+    pub fn up_beside(parent: &str, name: &'static str, store: Store) -> Project {
+        Project::start(name, None, Some(parent), Some(store))
+    }
+
+    fn start(
+        example: &'static str,
+        below: Option<&'static str>,
+        parent: Option<&str>,
+        store: Option<Store>,
+    ) -> Project {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("pilotfish-{example}-{}-{count}", std::process::id());
@@ -99,8 +109,14 @@ impl Project {
             succeeds(Command::new(&images).args(["example", below, &image]));
         }
         let own = if below.is_some() { format!("{image}-{example}") } else { image.clone() };
-        succeeds(Command::new(&images).args(["example", example, &own]));
         succeeds(Command::new("cp").arg("-r").arg(root.join("config-examples")).arg(directory.path()));
+        if let Some(parent) = parent {
+            let folder = root.join(parent).join(example);
+            succeeds(Command::new(&images).arg("beside").args([&folder, Path::new(&own)]));
+            succeeds(Command::new("cp").arg("-r").arg(folder).arg(directory.path().join("config-examples")));
+        } else {
+            succeeds(Command::new(&images).args(["example", example, &own]));
+        }
         let keep = std::env::var_os("KEEP").is_some_and(|keep| keep == "1");
         let project = Project { example, name, image, store, below, directory, keep };
         if store == Some(Store::Etcd) {
@@ -124,11 +140,15 @@ impl Project {
 
     /// As compose.etcd.yaml says.
     fn go_over_to_etcd(&self) {
-        let path = self.folder().join("pilotfish.toml");
-        let config = std::fs::read_to_string(&path).expect("an example has a config");
         let consul = "backend = \"consul\"\naddress = \"http://consul:8500\"\n";
-        assert!(config.contains(consul), "it names no Consul");
         let etcd = "backend = \"etcd\"\nendpoints = [\"http://etcd:2379\"]\n";
+        let patroni = ("patroni.yml", "consul: { host: \"consul:8500\" }", "etcd3: { host: \"etcd:2379\" }");
+        let mut configs = [("pilotfish.toml", consul, etcd), patroni].into_iter();
+        let found = configs.find(|(file, ..)| self.folder().join(file).exists());
+        let (file, consul, etcd) = found.expect("an example has a config");
+        let path = self.folder().join(file);
+        let config = std::fs::read_to_string(&path).expect("it is readable");
+        assert!(config.contains(consul), "it names no Consul");
         std::fs::write(&path, config.replace(consul, etcd)).expect("the copy can be written");
     }
 

@@ -7,12 +7,16 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::compose::{Project, Store, docker, run, sigkill, succeeds};
+use crate::support::compose::{Project, Store, docker, run, sigkill, succeeds, within};
 
-/// An example that keeps data.
+/// An example that keeps data, or what one is measured beside.
 pub struct Example {
-    /// Its folder in config-examples/, and its client here.
+    /// What `EXAMPLE` says.
     pub name: &'static str,
+    /// Its folder in config-examples/, or beside this file.
+    folder: &'static str,
+    /// Its client, beside this file.
+    client: &'static str,
     /// Services of its compose file.
     servers: &'static [&'static str],
     /// What main's command begins with.
@@ -21,33 +25,68 @@ pub struct Example {
     data: &'static str,
     /// Whether it knows after the death of all servers who was the furthest.
     pub remembers: bool,
+    pub keeper: Keeper,
+}
+
+/// What sees to it that there is one primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeper {
+    Pilotfish,
+    Patroni { synchronous: bool },
+}
+
+impl Keeper {
+    /// Whether it is a failure when acknowledged rows are lost, or two take writes at once. If not, it is a figure.
+    pub fn promises(self) -> bool {
+        self == Keeper::Pilotfish
+    }
 }
 
 pub const POSTGRES: Example = Example {
     name: "postgres",
+    folder: "postgres",
+    client: "postgres.sh",
     servers: &["pg1", "pg2", "pg3"],
     main: "postgres -D",
     data: "/var/lib/postgresql",
     remembers: true,
+    keeper: Keeper::Pilotfish,
 };
 
 pub const REDIS: Example = Example {
     name: "redis",
+    folder: "redis",
+    client: "redis.sh",
     servers: &["redis1", "redis2", "redis3"],
     main: "redis-server",
     data: "/var/lib/redis",
     remembers: false,
+    keeper: Keeper::Pilotfish,
 };
 
 pub const MARIADB: Example = Example {
     name: "mariadb",
+    folder: "mariadb",
+    client: "mariadb.sh",
     servers: &["db1", "db2", "db3"],
     main: "mariadbd --defaults",
     data: "/var/lib/mysql",
     remembers: true,
+    keeper: Keeper::Pilotfish,
 };
 
-const ALL: [&Example; 3] = [&POSTGRES, &REDIS, &MARIADB];
+const PATRONI: Example = Example {
+    name: "patroni",
+    folder: "patroni",
+    main: "/usr/lib/postgresql/15/bin/postgres -D",
+    keeper: Keeper::Patroni { synchronous: false },
+    ..POSTGRES
+};
+
+const PATRONI_SYNC: Example =
+    Example { name: "patroni-sync", keeper: Keeper::Patroni { synchronous: true }, ..PATRONI };
+
+const ALL: [&Example; 5] = [&POSTGRES, &REDIS, &MARIADB, &PATRONI, &PATRONI_SYNC];
 
 impl Example {
     pub fn named(name: &str) -> Option<&'static Example> {
@@ -63,10 +102,14 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn up(example: &'static Example, store: Store) -> Fleet {
-        let fleet = Fleet { example, project: Project::up(example.name, Some(store)) };
+        let project = match example.keeper {
+            Keeper::Pilotfish => Project::up(example.folder, Some(store)),
+            Keeper::Patroni { .. } => Project::up_beside("tests/faults/failovers", example.folder, store),
+        };
+        let fleet = Fleet { example, project };
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let password = std::fs::read_to_string(fleet.project.folder().join("password")).expect("the README makes one");
-        let client = root.join("tests/faults/failovers").join(format!("{}.sh", example.name));
+        let client = root.join("tests/faults/failovers").join(example.client);
         succeeds(Command::new("docker").args([
             "run",
             "--detach",
@@ -86,6 +129,12 @@ impl Fleet {
             &fleet.project.image,
             "infinity",
         ]));
+        if example.keeper == (Keeper::Patroni { synchronous: true }) {
+            let edit = ["patronictl", "edit-config", "--force", "--set", "synchronous_mode=true"];
+            within(&fleet.project, super::heals_within(), "a config to edit", || {
+                fleet.exec(example.servers[0], &edit).contains("Configuration changed").then_some(())
+            });
+        }
         fleet
     }
 
@@ -119,37 +168,64 @@ impl Fleet {
 
     /// Who leads, once somebody does.
     pub fn leader(&self) -> String {
-        let deadline = Instant::now() + super::HEALS_WITHIN;
-        loop {
-            for server in self.servers() {
-                let said = self.exec(server, &["pilotfish", "leader"]);
-                let id = said.split_whitespace().next().unwrap_or_default();
-                if let Some(leader) = self.servers().find(|server| *server == id) {
-                    return leader.to_owned();
-                }
-            }
-            assert!(Instant::now() < deadline, "nobody leads: {}", self.project.last_words());
-            thread::sleep(Duration::from_millis(200));
-        }
+        let known_to = |server| {
+            let said = self.exec(server, &["pilotfish", "leader"]);
+            let id = said.split_whitespace().next().unwrap_or_default();
+            self.servers().find(|server| *server == id).map(str::to_owned)
+        };
+        within(&self.project, super::heals_within(), "a leader", || match self.example.keeper {
+            Keeper::Pilotfish => self.servers().find_map(known_to),
+            // It has no short way to say it.
+            Keeper::Patroni { .. } => <[String; 1]>::try_from(self.primaries()).ok().map(|[leader]| leader),
+        })
+    }
+
+    /// The leader gives its place up, to this one if one is named.
+    pub fn step_down(&self, leader: &str, to: Option<&str>) {
+        let (command, for_whom) = match self.example.keeper {
+            Keeper::Pilotfish => (&["pilotfish", "step-down"][..], "--to"),
+            Keeper::Patroni { .. } => (&["patronictl", "switchover", "--force", "--leader", leader][..], "--candidate"),
+        };
+        let to = to.map(|to| [for_whom, to]);
+        self.exec(leader, &[command, to.as_ref().map_or(&[], |to| &to[..])].concat());
     }
 
     /// Waits until one is the primary and all others have all it has.
     pub fn becomes_whole(&self, within: Duration) {
+        self.heals(within).unwrap_or_else(|missing| panic!("{missing}\n{}", self.project.last_words()));
+    }
+
+    /// The same, but what is missing when the time is over is the caller's business.
+    pub fn heals(&self, within: Duration) -> Result<(), String> {
         let deadline = Instant::now() + within;
         let others = (self.example.servers.len() - 1).to_string();
         loop {
             let primaries = self.primaries();
-            if primaries.len() == 1 && self.ask("replicas").is_some_and(|replicas| replicas == others) {
-                return;
+            if let [primary] = &primaries[..]
+                && self.ask("replicas").is_some_and(|replicas| replicas == others)
+                && self.knows_who_may_succeed(primary)
+            {
+                return Ok(());
             }
-            assert!(
-                Instant::now() < deadline,
-                "not whole within {within:?}: primaries {primaries:?}, {:?} replicas\n{}",
-                self.ask("replicas"),
-                self.project.last_words()
-            );
-            thread::sleep(Duration::from_millis(500));
+            if Instant::now() > deadline {
+                let replicas = self.ask("replicas");
+                return Err(format!("not whole within {within:?}: primaries {primaries:?}, {replicas:?} replicas"));
+            }
+            thread::sleep(Duration::from_secs(1));
         }
+    }
+
+    /// The hand that a Patroni needs whose replica went further than its new leader.
+    pub fn copy_replicas_anew(&self) {
+        let leader = self.leader();
+        let replicas: Vec<&str> = self.servers().filter(|server| *server != leader).collect();
+        self.exec(&leader, &[&["patronictl", "reinit", "--force", "db"], &*replicas].concat());
+    }
+
+    /// A synchronous Patroni writes down whom it may promote, a while after that one has caught up.
+    fn knows_who_may_succeed(&self, primary: &str) -> bool {
+        self.example.keeper != (Keeper::Patroni { synchronous: true })
+            || self.exec(primary, &["patronictl", "list"]).contains("Sync Standby")
     }
 
     /// Who takes writes.
@@ -260,6 +336,14 @@ pub struct Writers {
 impl Writers {
     pub fn journals(&self) -> Vec<PathBuf> {
         self.running.iter().map(|(journal, _)| journal.clone()).collect()
+    }
+
+    /// Nobody would write, and no server be to blame.
+    pub fn must_run(&mut self) {
+        for (journal, child) in &mut self.running {
+            let ended = child.try_wait().expect("it can be waited for");
+            assert_eq!(ended, None, "the client of {} has ended", journal.display());
+        }
     }
 
     pub fn stop(&mut self) {

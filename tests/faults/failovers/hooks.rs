@@ -71,8 +71,8 @@ fn refuses_what_is_no_answer(promotion: &Promotion) {
 fn mariadb_begins_at_numbers_that_no_primary_had_however_high_the_term() {
     let promotion = Promotion::of("mariadb", "/var/lib/mysql", "db/epoch");
     let executed = (5_u64 << 32) + 17;
-    fs::write(promotion.directory.path().join("home/data/binlog.000001"), "").expect("a file can be written");
-    promotion.program("mariadb-binlog", &format!("#!/bin/sh\necho GTID 0-1-{executed}\n"));
+    fs::write(promotion.directory.path().join("home/data/binlog.000001"), binary_log(&[executed]))
+        .expect("a file can be written");
     let mariadb = format!("#!/bin/sh\necho \"$*\" >>$SQL\ncase $* in *'SELECT CAST'*) echo {executed} ;; esac\n");
     promotion.program("mariadb", &mariadb);
     for (found, epoch) in [((1, ""), 6_u64), ((0, "3"), 6), ((0, "5"), 6), ((0, "08"), 9), ((0, "41"), 42)] {
@@ -84,6 +84,51 @@ fn mariadb_begins_at_numbers_that_no_primary_had_however_high_the_term() {
         }
     }
     refuses_what_is_no_answer(&promotion);
+}
+
+/// A log of MariaDB, with a transaction of each of these numbers: what begins it, its row, what ends it.
+fn binary_log(numbers: &[u64]) -> Vec<u8> {
+    let event = |kind: u8, body: &[u8]| {
+        let size = u32::try_from(19 + body.len()).expect("it is small");
+        [&[0; 4], &[kind][..], &[0; 4], &size.to_le_bytes(), &[0; 6], body].concat()
+    };
+    let transactions = numbers.iter().map(|number| {
+        let begin = event(162, &[&number.to_le_bytes()[..], &[0; 5]].concat());
+        [begin, event(23, &[162; 40]), event(16, &[0; 8])].concat()
+    });
+    let first = [b"\xfebin".to_vec(), event(15, &[0; 200])].concat();
+    [first].into_iter().chain(transactions).flatten().collect()
+}
+
+/// A log that breaks off has no last transaction that anybody was told of.
+#[test]
+fn a_mariadb_has_the_rank_of_its_last_whole_transaction() {
+    let promotion = Promotion::of("mariadb", "/var/lib/mysql", "");
+    let home = promotion.directory.path().join("home");
+    let rank = || {
+        let path = std::env::var("PATH").expect("there is a PATH");
+        let ranked = Command::new(promotion.directory.path().join("hook"))
+            .arg("rank")
+            .envs([("PILOTFISH_ROLE", "replica"), ("PILOTFISH_LEADER", ""), ("PILOTFISH_FIRST", ""), ("PASSWORD", "x")])
+            .env("PATH", format!("{}:{path}", promotion.directory.path().display()))
+            .output()
+            .expect("bash can be started");
+        assert!(ranked.status.success(), "{ranked:?}");
+        String::from_utf8(ranked.stdout).expect("it is text").trim().to_owned()
+    };
+    let write = |log: &str, bytes: &[u8]| fs::write(home.join(log), bytes).expect("a file can be written");
+    assert_eq!(rank(), "0");
+    write("copied", b"GTID 0-1-7\n");
+    assert_eq!(rank(), "7");
+    let epoch = 5_u64 << 32;
+    write("data/binlog.000001", &binary_log(&[epoch, epoch + 1]));
+    write("data/binlog.000002", &binary_log(&[]));
+    assert_eq!(rank(), (epoch + 1).to_string());
+    let received = binary_log(&[epoch + 1, epoch + 2, epoch + 3]);
+    for (missing, last) in [(0, epoch + 3), (1, epoch + 2), (27, epoch + 2), (70, epoch + 2), (117, epoch + 2)] {
+        write("data/relay.000003", &received[..received.len() - missing]);
+        assert_eq!(rank(), last.to_string(), "{missing} bytes are missing");
+    }
 }
 
 #[test]

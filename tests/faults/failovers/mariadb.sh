@@ -16,14 +16,18 @@ case $1 in
 init) on "$(primary)" "CREATE DATABASE IF NOT EXISTS app; CREATE TABLE IF NOT EXISTS app.journal (id varchar(64) PRIMARY KEY)" 60 ;;
 write)
     row=0
+    trap '' PIPE # what it writes to may have ended
+    exec {never}<> <(:) # nothing comes: to wait by, without a process
     while :; do
         server=$(primary) || { sleep 0.2; continue; }
         coproc SQL { exec mariadb --no-defaults --unbuffered -h "$server" -u admin -BN 2>/dev/null; }
-        to=${SQL[1]} from=${SQL[0]} pid=$SQL_PID
+        # What has ended by now has no descriptors, and no number.
+        to=${SQL[1]-} from=${SQL[0]-} pid=${SQL_PID-}
+        [ -n "$to" ] && [ -n "$from" ] && [ -n "$pid" ] || { sleep 0.1; continue; }
         while row=$((row + 1)) && echo "INSERT INTO app.journal VALUES ('$2-$row'); SELECT HEX(SUBSTRING_INDEX(@@gtid_binlog_pos, '-', -1) >> 32);" >&"$to" \
             && read -r -t 4 term <&"$from"; do
             echo "$((${EPOCHREALTIME/./} / 1000)) $2-$row $server $term"
-            read -r -t 0.02 <> <(:) # some fifty rows a second
+            read -r -t 0.05 -u "$never" # some twenty rows a second
         done 2>/dev/null
         kill -9 "$pid" 2>/dev/null
         wait "$pid" 2>/dev/null

@@ -17,13 +17,17 @@ case $1 in
 init) sql "CREATE TABLE IF NOT EXISTS journal (id text PRIMARY KEY, server text NOT NULL)" ;;
 write)
     row=0
+    trap '' PIPE # what it writes to may have ended
+    exec {never}<> <(:) # nothing comes: to wait by, without a process
     while :; do
         coproc PSQL { exec psql -XAtq -F ' ' -v ON_ERROR_STOP=1 -d "$anywhere" 2>/dev/null; }
-        to=${PSQL[1]} from=${PSQL[0]} pid=$PSQL_PID
-        while row=$((row + 1)) && echo "INSERT INTO journal VALUES ('$2-$row', inet_server_addr()) RETURNING id, host(inet_server_addr()), substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8);" >&"$to" \
+        # What has ended by now has no descriptors, and no number.
+        to=${PSQL[1]-} from=${PSQL[0]-} pid=${PSQL_PID-}
+        [ -n "$to" ] && [ -n "$from" ] && [ -n "$pid" ] || { sleep 0.1; continue; }
+        while row=$((row + 1)) && echo "INSERT INTO journal VALUES ('$2-$row', :'HOST') RETURNING id, server, substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8);" >&"$to" \
             && read -r -t 4 line <&"$from"; do
             echo "$((${EPOCHREALTIME/./} / 1000)) $line"
-            read -r -t 0.02 <> <(:) # some fifty rows a second
+            read -r -t 0.05 -u "$never" # some twenty rows a second
         done 2>/dev/null
         kill -9 "$pid" 2>/dev/null
         wait "$pid" 2>/dev/null

@@ -18,15 +18,19 @@ case $1 in
 init) primary >/dev/null ;;
 write)
     row=0
+    trap '' PIPE # what it writes to may have ended
+    exec {never}<> <(:) # nothing comes: to wait by, without a process
     while :; do
         server=$(primary) || { sleep 0.2; continue; }
         coproc REDIS { exec redis-cli -h "$server" 2>/dev/null; }
-        to=${REDIS[1]} from=${REDIS[0]} pid=$REDIS_PID
+        # What has ended by now has no descriptors, and no number.
+        to=${REDIS[1]-} from=${REDIS[0]-} pid=${REDIS_PID-}
+        [ -n "$to" ] && [ -n "$from" ] && [ -n "$pid" ] || { sleep 0.1; continue; }
         while row=$((row + 1)) && printf 'set journal:%s %s\nwait 1 2000\nget pilotfish:term\n' "$2-$row" "$server" >&"$to" \
             && read -r -t 4 set <&"$from" && read -r -t 4 replicas <&"$from" && read -r -t 4 term <&"$from" \
             && [ "$set" = OK ] && [ "$replicas" -ge 1 ]; do
             printf '%d %s %s %x\n' "$((${EPOCHREALTIME/./} / 1000))" "$2-$row" "$server" "$term"
-            read -r -t 0.02 <> <(:) # some fifty rows a second
+            read -r -t 0.05 -u "$never" # some twenty rows a second
         done 2>/dev/null
         kill -9 "$pid" 2>/dev/null
         wait "$pid" 2>/dev/null
