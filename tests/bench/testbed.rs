@@ -30,6 +30,7 @@ pub mod kernel {
     const MS_REC_PRIVATE: c_ulong = (1 << 14) | (1 << 18);
     const PR_SET_PDEATHSIG: c_int = 1;
     const RLIMIT_NOFILE: c_int = 7;
+    const LOCK_EX: c_int = 2;
     pub const SIGKILL: c_int = 9;
     pub const SIGTERM: c_int = 15;
     pub const SIGCONT: c_int = 18;
@@ -53,6 +54,7 @@ pub mod kernel {
             data: *const c_char,
         ) -> c_int;
         fn prctl(option: c_int, ...) -> c_int;
+        fn flock(descriptor: c_int, operation: c_int) -> c_int;
         fn setrlimit(resource: c_int, limit: *const [u64; 2]) -> c_int;
         #[link_name = "kill"]
         fn send_signal(pid: c_int, signal: c_int) -> c_int;
@@ -73,6 +75,12 @@ pub mod kernel {
     pub fn kill(pid: u32, signal: c_int) -> io::Result<()> {
         // SAFETY: takes two numbers.
         checked(unsafe { send_signal(pid.cast_signed(), signal) })
+    }
+
+    /// As an agent holds its entry; for as long as the file is open.
+    pub fn lock(file: &File) -> io::Result<()> {
+        // SAFETY: takes two numbers.
+        checked(unsafe { flock(file.as_raw_fd(), LOCK_EX) })
     }
 
     /// A crowd's sockets, here and in what is started from here; where that isn't allowed, there are fewer.
@@ -266,7 +274,7 @@ impl Store {
                 }
                 let draft = directory.join("pilotfish/tmp/draft");
                 let mut file = File::create_new(&draft)?;
-                file.lock()?;
+                kernel::lock(&file)?;
                 file.write_all(entry.as_bytes())?;
                 fs::rename(&draft, service.join(id))?;
                 held.insert(id.to_owned(), file);
