@@ -232,6 +232,8 @@ pub fn sigkill(pid: i32) {
 impl Drop for Project {
     fn drop(&mut self) {
         if self.keep {
+            // Its containers can't be started without the password's file.
+            self.directory.disable_cleanup(true);
             return println!("kept: docker-compose project {}", self.name);
         }
         run(&mut self.shell("docker compose down --volumes --timeout 5"));

@@ -144,6 +144,42 @@ fn postgres_takes_a_timeline_that_nobody_took() {
     refuses_what_is_no_answer(&promotion);
 }
 
+/// A replica asks its primary for the history of each timeline between its own and the primary's, and follows none that hasn't
+/// them all. An empty one that is the highest keeps a server from starting.
+#[test]
+fn a_timeline_that_a_postgres_passes_over_has_a_history_and_one_that_never_was_has_none() {
+    let promotion = Promotion::of("postgres", "/var/lib/postgresql", "db/timeline");
+    let log = promotion.directory.path().join("home/data/pg_wal");
+    fs::write(log.join("000000050000000000000003"), "").expect("a file can be written");
+    promotion.program("pg_waldump", "#!/bin/sh\necho 'error in WAL record at 0/3000060: invalid' >&2\n");
+    let histories = || {
+        let entries = fs::read_dir(&log).expect("it is there").map(|entry| entry.expect("readable").path());
+        let mut found: Vec<_> = entries
+            .filter(|path| path.to_str().is_some_and(|path| path.contains("history")))
+            .map(|path| (path.file_stem().expect("a name").to_owned(), fs::read_to_string(&path).expect("it is text")))
+            .collect();
+        found.sort();
+        found
+    };
+    promotion.program("psql", "#!/bin/sh\necho f\n");
+    assert_eq!(promotion.counts(7, (0, "7")), None, "it wasn't promoted");
+    assert_eq!(histories(), [("00000006".into(), String::new()), ("00000007".into(), String::new())]);
+    let path = std::env::var("PATH").expect("there is a PATH");
+    let prepared = Command::new(promotion.directory.path().join("hook"))
+        .arg("prepare")
+        .envs([("PGPASSWORD", "x"), ("PILOTFISH_ROLE", "leader"), ("PILOTFISH_FIRST", ""), ("PILOTFISH_LEADER", "")])
+        .env("PATH", format!("{}:{path}", promotion.directory.path().display()))
+        .output()
+        .expect("bash can be started");
+    assert!(prepared.status.success(), "{prepared:?}");
+    assert_eq!(histories(), []);
+    let new = log.join("00000009.history");
+    promotion.program("psql", &format!("#!/bin/sh\necho '5 0/3000060' >{}\necho t\n", new.display()));
+    assert_eq!(promotion.counts(8, (0, "8")).as_deref(), Some("9"));
+    let all = ["00000006", "00000007", "00000008", "00000009"];
+    assert_eq!(histories(), all.map(|timeline| (timeline.into(), "5 0/3000060\n".to_owned())));
+}
+
 /// A replica's `prepare` with data there, which may have been found unfit: whether they still are. `data.old` counts, for
 /// the next `prepare` puts it back where there is no `data`.
 fn keeps_its_data(example: &str, home: &str, unfit: bool, programs: &[(&str, &str)]) -> bool {
