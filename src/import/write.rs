@@ -93,12 +93,13 @@ impl Writer<'_> {
             for note in &key.notes {
                 self.note(note);
             }
-            self.key(&key.name, &key.value, table.enabled.is_some());
+            self.key(&[&key.name], &key.value, table.enabled.is_some());
         }
     }
 
-    fn key(&mut self, name: &str, value: &Value, lenient: bool) {
-        let name = &dotted(name);
+    /// A key, with those that it is below.
+    fn key(&mut self, path: &[&str], value: &Value, lenient: bool) {
+        let name = path.iter().map(|key| bare(key)).collect::<Vec<_>>().join(".");
         let line = format!("{name} = {}\n", one_line(value, lenient));
         match value {
             _ if line.chars().count() <= WIDTH => self.output.push_str(&line),
@@ -111,7 +112,7 @@ impl Writer<'_> {
             }
             Value::Inline(pairs) => {
                 for (key, value) in pairs {
-                    self.key(&format!("{name}\u{0}{key}"), value, lenient);
+                    self.key(&[path, &[key]].concat(), value, lenient);
                 }
             }
             _ => self.output.push_str(&line),
@@ -163,11 +164,6 @@ fn one_line(value: &Value, lenient: bool) -> String {
 fn bare(key: &str) -> String {
     let plain = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
     if plain { key.to_owned() } else { quote(key) }
-}
-
-/// A key below others, which stand before it with a NUL between.
-fn dotted(key: &str) -> String {
-    key.split('\u{0}').map(bare).collect::<Vec<_>>().join(".")
 }
 
 /// A value as a text with templates.

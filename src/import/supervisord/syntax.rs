@@ -110,6 +110,8 @@ pub(super) fn pairs(text: &Text) -> (Vec<(String, Text)>, bool) {
     let mut broken = false;
     let mut ends = |key: &mut String, value: &mut Option<Text>| {
         match value.take() {
+            // No variable can be called so.
+            Some(_) if key.contains('\u{0}') => broken = true,
             Some(value) => pairs.push((key.trim().to_owned(), value.trimmed())),
             // A comma may stand at the end.
             None => broken |= !key.trim().is_empty(),
