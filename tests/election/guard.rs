@@ -90,6 +90,12 @@ impl Guarded {
         }
     }
 
+    /// Once it has its name: a moment after the agent has begun.
+    #[track_caller]
+    fn its_guard(&self) -> i32 {
+        eventually("the guard", || self.guard()).unwrap_or_else(|error| panic!("{error}: {}", self.container.stdout()))
+    }
+
     fn guard(&self) -> Option<i32> {
         let name = |pid| status_line(pid, "Name").is_some_and(|name| name == "pilotfish-guard");
         self.below().into_iter().map(|p| p.pid).find(|pid| name(*pid))
@@ -147,7 +153,7 @@ fn all_die_at_the_deadline_while_pid_1_is_stopped_and_it_is_resumed_to_reap_them
 #[test]
 fn a_renewal_moves_the_deadline_and_does_not_wake_the_guard() {
     let mut guarded = Guarded::with_family();
-    let guard = guarded.guard().unwrap();
+    let guard = guarded.its_guard();
     guarded.done("until 4000");
     let woken = || status_line(guard, "voluntary_ctxt_switches").unwrap().parse::<u32>().unwrap();
     within(Duration::from_secs(5), "rest", || (status_line(guard, "State")?.starts_with('S')).then_some(())).unwrap();
@@ -199,7 +205,7 @@ fn a_guard_that_is_killed_is_told_of_and_the_next_one_knows_the_deadline() {
         guarded.has(2);
         let since = Instant::now();
         guarded.done("until 1500");
-        kill(guarded.guard().unwrap(), libc::SIGKILL);
+        kill(guarded.its_guard(), libc::SIGKILL);
         guarded.told("guard false");
         assert_eq!(guarded.guard(), None);
         guarded.order("restart");
@@ -216,7 +222,7 @@ fn is_awake(guard: i32) -> Option<()> {
 #[test]
 fn a_guard_that_is_stopped_is_resumed_at_once() {
     let guarded = Guarded::with_family();
-    let guard = guarded.guard().unwrap();
+    let guard = guarded.its_guard();
     for _ in 0..3 {
         kill(guard, libc::SIGSTOP);
         eventually("the guard's resumption", || is_awake(guard)).unwrap();
@@ -231,7 +237,7 @@ fn all_die_at_the_deadline_while_the_agent_and_the_guard_are_both_stopped() {
         let mut guarded = Guarded::run(Start::new(program(fence)));
         guarded.order("main sleep 1000 & exec sleep 1000");
         guarded.has(2);
-        let (guard, since) = (guarded.guard().unwrap(), Instant::now());
+        let (guard, since) = (guarded.its_guard(), Instant::now());
         guarded.done("until 2500");
         guarded.container.signal(libc::SIGSTOP);
         // Each time it is resumed to look, too.
@@ -253,7 +259,7 @@ fn all_die_at_the_deadline_while_the_agent_and_the_guard_are_both_stopped() {
 #[test]
 fn a_guard_that_a_tracer_holds_is_replaced() {
     let mut guarded = Guarded::with_family();
-    let guard = guarded.guard().unwrap();
+    let guard = guarded.its_guard();
     guarded.done("until 20000");
     // SAFETY: no memory involved; nobody else waits for what isn't this process's child.
     unsafe {
@@ -458,7 +464,7 @@ fn in_a_cgroup_of_its_own_all_in_it_dies_with_an_agent_that_is_killed_before_the
         let guarded = &mut inside.guarded;
         guarded.done("until 600000");
         if restarted {
-            kill(guarded.guard().unwrap(), libc::SIGKILL);
+            kill(guarded.its_guard(), libc::SIGKILL);
             guarded.told("guard false");
             guarded.order("restart");
             guarded.told("guard true");
@@ -475,7 +481,7 @@ fn in_a_cgroup_of_its_own_an_agent_that_ends_without_a_deadline_takes_the_guard_
     let guarded = &mut inside.guarded;
     guarded.done("until 600000");
     guarded.done("never");
-    let (guard, others) = (guarded.guard().unwrap(), guarded.others());
+    let (guard, others) = (guarded.its_guard(), guarded.others());
     guarded.container.signal(libc::SIGKILL);
     gone(&[guard]);
     // Main alone is the agent's child of its own making.
@@ -511,7 +517,7 @@ fn a_group_that_outlives_main_is_still_behind_the_weaker_fence() {
 #[test]
 fn a_guard_does_not_outlive_its_agent() {
     let guarded = Guarded::run(Start::new(program("process-group")).ordinary());
-    let guard = guarded.guard().unwrap();
+    let guard = guarded.its_guard();
     guarded.container.signal(libc::SIGKILL);
     gone(&[guard]);
 }
@@ -530,7 +536,7 @@ fn the_weaker_fence_kills_mains_group_when_its_agent_is_killed() {
 #[test]
 fn signals_to_the_guard_and_a_full_stop_of_its_agents_group_change_nothing() {
     let mut guarded = Guarded::with_family();
-    let guard = guarded.guard().unwrap();
+    let guard = guarded.its_guard();
     let unstoppable = [libc::SIGKILL, libc::SIGSTOP];
     for signal in (1..=64).filter(|signal| !unstoppable.contains(signal) && ![32, 33].contains(signal)) {
         kill(guard, signal);
@@ -549,7 +555,7 @@ fn a_guard_younger_than_main_is_no_stray_with_proc_and_without() {
         let mut guarded = Guarded::run(start);
         guarded.order("main sleep 1000 & exec sleep 1");
         guarded.has(2);
-        kill(guarded.guard().unwrap(), libc::SIGKILL);
+        kill(guarded.its_guard(), libc::SIGKILL);
         guarded.told("guard false");
         guarded.order("restart");
         guarded.told("guard true");
