@@ -73,7 +73,8 @@ async fn ask_until_sure(dialer: Arc<Dialer>, clusters: Arc<Clusters>) {
 
 /// Whether one of them has answered without naming any.
 async fn ask_all(dialer: &Dialer, clusters: &Clusters) -> bool {
-    let Ok(credentials) = dialer.credentials().await else { return false };
+    // Whoever calls is told what is wrong with them.
+    let Ok(Ok(credentials)) = timeout(CONNECT_TIMEOUT, dialer.credentials()).await else { return false };
     let ask = |index: usize| {
         let pems = credentials.pems.as_ref();
         async move {
